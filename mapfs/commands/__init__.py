@@ -1,0 +1,66 @@
+"""The command line. A command is a module here with a click command called `command`; adding one touches no
+other file. Errors become one sentence on standard error and an exit code; nobody sees a traceback.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+from typing import Any
+
+import click
+
+from mapfs import __version__
+from mapfs.errors import MapfsError, reason_of
+
+DEBUG = "MAPFS_DEBUG"
+
+
+class Commands(click.Group):
+    """Imports a command when it is asked for, so that the others cost it no time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mapfs")
+def mapfs() -> None:
+    """A filesystem whose files are mappable and whose every page demand is visible.
+
+    Start with: mapfs mount /tmp/x
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Runs a command and ends the process: 0 fine, 1 failed, 2 usage, 130 interrupted."""
+    try:
+        mapfs.main(argv, prog_name="mapfs", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except MapfsError as error:
+        if DEBUG in os.environ:
+            raise
+        print(f"mapfs: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        print(
+            f"mapfs: {reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened", file=sys.stderr
+        )
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,212 @@
+"""`mapfs mount MNT [NAME=SPEC]...`: makes a mount and serves it."""
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from mapfs.errors import MapfsError, SpecError, UsageError
+from mapfs.fuse.options import MountOptions
+from mapfs.sources import catalogue
+from mapfs.sources.spec import Spec
+from mapfs.trace.sinks import warn
+from mapfs.tree.build import default_files, parse_name
+from mapfs.tree.nodes import FixedDirectory, Tree
+from mapfs.units import parse_size
+
+_THREADS = 16
+_SETTINGS: dict[str, type] = {
+    "mountpoint": str,
+    "trace": str,
+    "force": bool,
+    "readahead": str,
+    "threads": int,
+    "allow_other": bool,
+    "nonempty": bool,
+    "link": str,
+    "quiet": bool,
+    "files": dict,
+}
+
+
+@click.command(short_help="Mount, and log each page demand.")
+@click.argument("mountpoint", metavar="MNT", required=False)
+@click.argument("files", metavar="[NAME=SPEC]...", nargs=-1)
+@click.option("--daemon", is_flag=True, help="Return when the mount answers; it goes on in the background.")
+@click.option("-q", "--quiet", is_flag=True, default=None, help="No log on standard error.")
+@click.option("--trace", metavar="FILE", help="Record every demand in FILE, a SQLite database.")
+@click.option("-f", "--force", is_flag=True, default=None, help="Replace FILE if it is a trace already.")
+@click.option(
+    "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
+)
+@click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
+@click.option("--allow-other", is_flag=True, default=None, help="Let other users in; the files' modes are checked.")
+@click.option("--nonempty", is_flag=True, default=None, help="Cover a directory that is not empty.")
+@click.option(
+    "--link",
+    type=click.Choice(["own", "plain"]),
+    help="plain: by pyfuse3 alone; who demands a page is not known then.  [default: own]",
+)
+@click.option(
+    "-c", "--config", metavar="FILE", type=click.Path(dir_okay=False), help="Options and files from a TOML file."
+)
+def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config: str | None, **given: Any) -> None:
+    """Mount on MNT, and log one line for each page that a thread has to wait for.
+
+    A file is NAME=SPEC, as in  data=file:/var/lib/data.bin  or  a/b=pages:64p . Without any, a tree that
+    shows every kind is served. MNT is made if it is missing, and removed at the end. Ctrl-C, or
+    mapfs umount MNT, ends the mount.
+
+    \b
+    Kinds: file:PATH  dir:PATH  device:PATH  shm:NAME  fd:N
+           zero:SIZE  pages:SIZE  random:SIZE,seed=N  text:TEXT
+    """
+    settings = _read_config(config) if config else {}
+    settings.update({name: value for name, value in given.items() if value is not None})
+    if mountpoint is not None and "=" in mountpoint and "mountpoint" in settings:
+        files, mountpoint = (mountpoint, *files), None  # the mount point comes from the TOML file
+    settings.update({"mountpoint": mountpoint} if mountpoint else {})
+    specs = _specs(settings.get("files", {}), files) or default_files()
+    options = _options(settings, specs)
+    quiet = bool(settings.get("quiet", False))
+    if daemon:
+        _in_background(options)
+    else:
+        _serve(options, quiet=quiet)
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """The settings in a TOML file. Raises UsageError for what is not TOML, or not a setting."""
+    try:
+        with open(path, "rb") as file:
+            settings = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for name, value in settings.items():
+        if name not in _SETTINGS:
+            raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(_SETTINGS)}")
+        if name == "readahead" and isinstance(value, int) and not isinstance(value, bool):
+            settings[name] = str(value)
+        elif type(value) is not _SETTINGS[name]:
+            raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
+    for name, text in settings.get("files", {}).items():
+        if not isinstance(text, str):
+            raise UsageError(f"{path}: the file {name!r} must be a spec in quotes; quote a name that holds a dot")
+    return settings
+
+
+def _specs(configured: Mapping[str, str], given: tuple[str, ...]) -> dict[str, Spec]:
+    specs = {}
+    pairs = [*configured.items()]
+    for text in given:
+        name, equals, spec = text.partition("=")
+        if not equals:
+            raise SpecError(f"{text!r} is not NAME=SPEC; write it as in data=file:/etc/hosts")
+        pairs.append((name, spec))
+    for name, text in pairs:
+        parse_name(name)
+        if name in specs:
+            raise SpecError(f"the name {name!r} is given twice")
+        specs[name] = catalogue.parse(text)
+    return specs
+
+
+def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOptions:
+    if "mountpoint" not in settings:
+        raise UsageError("where to mount is missing; write mapfs mount /tmp/x")
+    link = settings.get("link", "own")
+    threads = settings.get("threads", _THREADS)
+    if link not in ("own", "plain"):
+        raise UsageError(f"link must be own or plain, not {link!r}")
+    if threads < 1:
+        raise UsageError(f"threads must be 1 or more, not {threads}")
+    readahead = parse_size(settings.get("readahead", "0"))
+    if readahead and link == "plain":
+        raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
+    trace = settings.get("trace")
+    return MountOptions(
+        mountpoint=settings["mountpoint"],
+        files=specs,
+        link=link,
+        readahead=min(readahead, (1 << 32) - 1),
+        threads=threads,
+        allow_other=settings.get("allow_other", False),
+        nonempty=settings.get("nonempty", False),
+        trace=os.path.abspath(trace) if trace else None,
+        replace_trace=settings.get("force", False),
+    )
+
+
+def _serve(options: MountOptions, *, quiet: bool) -> None:
+    from mapfs.fuse.daemon import Mount  # pyfuse3 and trio are for those who mount
+    from mapfs.views.log import standard_error
+
+    def ready(tree: Tree) -> None:
+        if not quiet:
+            warn(f"{options.mountpoint} serves {_listing(tree)}; Ctrl-C ends it")
+
+    mount = Mount(options, [] if quiet else [standard_error], ready=ready, warn=warn)
+    mount.run()
+    _conclude(options, complete=mount.complete, quiet=quiet)
+
+
+def _listing(tree: Tree) -> str:
+    names = [
+        os.fsdecode(name) + ("/" if isinstance(node, FixedDirectory) or not hasattr(node, "source") else "")
+        for name, node in tree.root.children.items()
+        if not name.startswith(b".mapfs")
+    ]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _conclude(options: MountOptions, *, complete: bool, quiet: bool) -> None:
+    if not complete:
+        raise MapfsError("the log or the trace of this mount is not complete; see the warnings above")
+    if options.trace and not quiet:
+        warn(f"the trace is in {options.trace}; next: mapfs summary {os.path.relpath(options.trace)}")
+
+
+def _in_background(options: MountOptions) -> None:
+    """Forks; returns in the parent when the mount answers. Raises the child's error."""
+    from mapfs.fuse.daemon import Mount
+
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as answer:
+            text = answer.read()
+        if text == b"ready":
+            click.echo(f"{options.mountpoint} is mounted; next: mapfs log -f {options.mountpoint}")
+            return
+        os.waitpid(pid, 0)
+        code, _, sentence = text.partition(b" ")
+        error = UsageError if code == b"2" else MapfsError
+        raise error(sentence.decode(errors="replace") or "the mount ended before it answered")
+    os.close(ours)
+    os.setsid()
+    answered = False
+
+    def ready(_: Tree) -> None:
+        nonlocal answered
+        answered = True
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        os.write(theirs, b"ready")
+        os.close(theirs)
+
+    code = 0
+    try:
+        Mount(options, ready=ready, warn=warn).run()
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, MapfsError) else 1
+        if not answered:
+            os.write(theirs, f"{code} {error}".encode(errors="replace"))
+    sys.stderr.flush()
+    os._exit(code)

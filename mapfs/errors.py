@@ -1,0 +1,77 @@
+"""Every error that mapfs raises on purpose, and the one place where an errno or an exit code is chosen.
+
+A command ends with `exit_code` of the error it let through (0 fine, 1 failed, 2 usage); a request that
+a client waits for is answered with `errno_of(error)`. The text of an error is one sentence for a person,
+with the remedy in it where there is one.
+"""
+
+import errno
+import os
+
+
+class MapfsError(Exception):
+    """Something failed; the message is one sentence."""
+
+    exit_code = 1
+
+
+class UsageError(MapfsError):
+    """What was asked for makes no sense, whatever the machine: bad options, a spec that cannot be read."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A spec, a name or a size that cannot be read (docs/SOURCES.md has the grammar)."""
+
+
+class MountError(MapfsError):
+    """The mount cannot be made, cannot be ended, or ended by a failure of mapfs itself."""
+
+
+class TraceError(MapfsError):
+    """A trace cannot be written, or what was given is not a trace."""
+
+
+class SourceError(MapfsError):
+    """A source cannot give the bytes it was asked for. `errno` is what a waiting client gets."""
+
+    def __init__(self, message: str, number: int = errno.EIO) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
+def errno_of(error: BaseException) -> int:
+    """The errno that answers a request which ended in `error`: its own where it has one, else EIO."""
+    number = getattr(error, "errno", None)
+    return number if isinstance(number, int) and 0 < number < 4096 else errno.EIO
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in a few words for a log line: never empty, never more than one line."""
+    if isinstance(error, OSError) and error.errno:
+        text = os.strerror(error.errno)
+    else:
+        text = str(error) or type(error).__name__
+        if not isinstance(error, MapfsError):
+            text = f"{type(error).__name__}: {text}" if str(error) else text
+    return " ".join(text.split())[:400]
+
+
+def errno_name(number: int) -> str:
+    """`EIO` for 5; the number itself where it has no name."""
+    return errno.errorcode.get(number, str(number))
+
+
+def of_path(error: OSError, what: str) -> SourceError:
+    """`error`, met when opening `what`, as a sentence with its remedy."""
+    remedies = {
+        errno.ENOENT: "check the path",
+        errno.EACCES: "run as a user who may read it",
+        errno.EPERM: "run as a user who may read it",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    number = error.errno or errno.EIO
+    remedy = remedies.get(number)
+    sentence = f"cannot open {what}: {os.strerror(number)}"
+    return SourceError(f"{sentence}; {remedy}" if remedy else sentence, number)

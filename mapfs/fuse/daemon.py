@@ -1,0 +1,343 @@
+"""A mount from its beginning to its end: `Mount(options, ...).run()` returns when it is over.
+
+The order matters. Sources are opened first, since most errors are theirs. Then the recorder is forked, while
+this process has one thread and no mount. Then the mount is made, and trio serves until it is unmounted, a
+signal comes, or a thread fails. What was made is unmade in the reverse order, on every way out.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import pyfuse3
+import trio
+
+from mapfs import __version__
+from mapfs.errors import MapfsError, MountError, reason_of
+from mapfs.fuse import device, mountpoint
+from mapfs.fuse.files import Files
+from mapfs.fuse.link import Link
+from mapfs.fuse.operations import Operations
+from mapfs.fuse.options import MountOptions
+from mapfs.fuse.pager import Answers, Demand, Pagers
+from mapfs.fuse.sessions import RecorderSessions
+from mapfs.trace.facts import MountFact
+from mapfs.trace.processes import Threads
+from mapfs.trace.recorder import RecorderProcess, SinkMaker
+from mapfs.trace.ring import Ring
+from mapfs.tree.build import build
+from mapfs.tree.control import Session, add_control
+from mapfs.tree.nodes import Tree
+from mapfs.units import PAGE_SIZE
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
+_LOOK_AGAIN = 0.1  # seconds between two looks at a thread that a signal came for
+_TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
+_READY_WITHIN = 10.0
+
+
+class Mount:
+    """One mount. `ready` is called once it answers, `warn` with sentences for whoever runs it."""
+
+    def __init__(
+        self,
+        options: MountOptions,
+        sinks: Sequence[SinkMaker] = (),
+        *,
+        ready: Callable[[Tree], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.options = options
+        self.complete = True  # whether log and trace have every event
+        self._sinks = sinks
+        self._ready = ready
+        self._warn = warn
+        self._path = options.mountpoint
+        self._started = time.monotonic()
+        self._failure: BaseException | None = None
+        self._own = options.link == "own"
+        self._mounted = False
+        self._st_dev = -1
+        self._pagers: Pagers | None = None
+        self._link: Link | None = None
+        self._reads: dict[int, trio.CancelScope] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
+        _raise_descriptor_limit()
+        with contextlib.ExitStack() as stack:
+            # until trio watches them: a signal must not end this process between mounting and serving
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
+            self._path, made = mountpoint.prepare(self.options.mountpoint, nonempty=self.options.nonempty)
+            if made:
+                stack.callback(mountpoint.remove, self._path)
+            tree = build(dict(self.options.files), self._path)
+            stack.callback(tree.close)
+            ring = Ring()
+            recorder = RecorderProcess(
+                ring, self.options.trace, self._sinks, replace=self.options.replace_trace
+            )
+            stack.callback(self._finish, recorder)
+            sys.setswitchinterval(_SWITCH_INTERVAL)
+            self._assemble(tree, ring, recorder, stack)
+            trio.run(self._serve)
+        if self._failure is not None:
+            raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
+
+    def _finish(self, recorder: RecorderProcess) -> None:
+        self.complete = recorder.finish(served=self._mounted)
+
+    # putting the parts together
+
+    def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
+        self._tree = tree
+        self._threads = Threads(recorder.facts.send)
+        stack.callback(self._threads.close)
+        self._files = Files(recorder.facts.send)
+        answers = Answers(ring, self._threads, recorder.facts)
+        sessions = RecorderSessions(recorder.facts, self._statistics)
+        add_control(tree, {"events": sessions.events, "stats": sessions.stats})
+        self._operations = Operations(tree, self._files, self._threads, answers, ring)
+        recorder.facts.send(self._fact())
+        stack.callback(self._unmount)
+        if self._own:
+            self._mount_own(ring, answers)
+        else:
+            self._mount_plain()
+        here = device.mounted_at(self._path)
+        self._st_dev = here.device if here else -1
+        for mirror in tree.mirrors:
+            mirror.hide(self._st_dev)
+
+    def _fact(self) -> MountFact:
+        return MountFact(
+            mountpoint=self._path.encode(errors="surrogateescape").decode("utf-8", "backslashreplace"),
+            version=__version__,
+            link="own" if self._own else "plain",
+            page_size=PAGE_SIZE,
+            readahead=self.options.readahead if self._own else -1,
+            pid=os.getpid(),
+            monotonic_ns=time.monotonic_ns(),
+            wall_ns=time.time_ns(),
+        )
+
+    def _mount_options(self) -> list[str]:
+        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev"]
+        if self.options.allow_other:
+            chosen += ["allow_other", "default_permissions"]
+        return chosen
+
+    def _mount_own(self, ring: Ring, answers: Answers) -> None:
+        descriptor = device.mount(self._path, self._mount_options())
+        self._mounted = True
+        self._link = Link(descriptor, self.options.readahead, self.failed)
+        pyfuse3.init(self._operations, self._link.hand_over(), {"fsname=mapfs"})
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self, self.options.threads)
+
+    def _mount_plain(self) -> None:
+        try:
+            pyfuse3.init(self._operations, self._path, set(self._mount_options()))
+        except RuntimeError as error:
+            raise MountError(f"cannot mount on {self._path}: {error}; mapfs doctor tells what is missing") from error
+        self._mounted = True
+
+    def _statistics(self) -> dict[str, int | str | float | None]:
+        pagers = self._pagers
+        return {
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "pager_threads": pagers.count if pagers else 0,
+            "waiting_demands": pagers.waiting if pagers else 0,
+            "open_handles": len(self._files.handles),
+            "control_reads": len(self._reads),
+        }
+
+    # serving
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._watch_signals)
+                nursery.start_soon(self._announce)
+                if self._link is not None and self._pagers is not None:
+                    self._link.start()
+                    self._pagers.start()
+                try:
+                    await pyfuse3.main(max_tasks=_TASKS)
+                except Exception as error:
+                    self._failure = self._failure or _first(error)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._stopping = True
+            if self._pagers is not None:
+                self._pagers.close("the mount ended")
+
+    async def _announce(self) -> None:
+        with trio.move_on_after(_READY_WITHIN) as scope:
+            await trio.to_thread.run_sync(os.stat, self._path, abandon_on_cancel=True)
+        if scope.cancelled_caught:
+            self._ended(MountError(f"{self._path} does not answer within {_READY_WITHIN:.0f} s"))
+            return
+        link = self._link
+        if link is not None and link.init is not None and self.options.readahead > link.init.max_readahead:
+            self._warn(f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead")
+        self._ready(self._tree)
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            async for _ in signals:
+                if self._stopping:
+                    self._warn("stopped at once; what programs still demand of the mount fails")
+                    self._end()
+                    return
+                self._stopping = True
+                self._nursery.start_soon(self._stop)
+
+    async def _stop(self) -> None:
+        """Unmounts; a mount that is still used is detached, and what is demanded of it from then on fails."""
+        if self._pagers is not None:
+            self._pagers.close("the mount is ending")
+        if self._link is None:
+            self._end()
+            return
+        try:
+            await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
+        except MountError as error:
+            if not isinstance(error.__cause__, OSError):
+                if device.mounted_at(self._path) is not None:
+                    self._warn(str(error))
+            else:
+                self._warn(f"{self._path} is still used; detached: what programs demand of it from now on fails")
+            self._end()
+
+    def _end(self) -> None:
+        pyfuse3.terminate()
+
+    def _unmount(self) -> None:
+        """Ends link and mount in whatever state they are; the mount is gone from the name space afterwards.
+
+        The device is closed by the end of the process: a pager may still be about to use its number.
+        """
+        if not self._mounted:
+            return
+        if self._link is None:
+            pyfuse3.close(unmount=True)
+            return
+        here = device.mounted_at(self._path)
+        if here is not None and here.device == self._st_dev:
+            with contextlib.suppress(MapfsError):
+                device.unmount(self._path, lazy=True)
+        _abort(self._st_dev)
+        self._link.close()
+        with contextlib.suppress(Exception):
+            pyfuse3.close(unmount=False)
+
+    # what pagers and the link call, from their threads
+
+    def forward(self, message: memoryview, opcode: int, unique: int) -> None:
+        """Outlet: for libfuse."""
+        assert self._link is not None
+        self._link.forward(message, opcode, unique)
+
+    def relays(self, unique: int) -> bool:
+        """Outlet: whether libfuse has it."""
+        return self._link is not None and self._link.relays(unique)
+
+    def control(self, unique: int, handle: int, offset: int, size: int) -> None:
+        """Outlet: a read of a control file."""
+        self._from_thread(self._start_read, unique, handle, offset, size)
+
+    def cancel_control(self, unique: int) -> None:
+        """Outlet: the reader of a control file was interrupted."""
+        self._from_thread(self._cancel_read, unique)
+
+    def interrupted(self, demand: Demand) -> None:
+        """Outlet: a signal came for a waiting thread."""
+        self._from_thread(self._start_watch, demand)
+
+    def failed(self, error: BaseException | None) -> None:
+        """Outlet, and the link's: the device ended, or a thread of the data plane failed."""
+        self._from_thread(self._ended, error)
+
+    def _from_thread(self, call: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(call, *args)
+
+    # the same, on the trio thread
+
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None and self._failure is None and not self._stopping:
+            self._failure = error
+        self._stopping = True
+        self._end()
+
+    def _start_read(self, unique: int, handle: int, offset: int, size: int) -> None:
+        if self._stopping:
+            self._reply(unique, b"", errno.EIO)
+        else:
+            self._nursery.start_soon(self._read_control, unique, handle, offset, size)
+
+    def _cancel_read(self, unique: int) -> None:
+        scope = self._reads.get(unique)
+        if scope is not None:
+            scope.cancel()
+
+    async def _read_control(self, unique: int, handle: int, offset: int, size: int) -> None:
+        data, number = b"", errno.EINTR
+        with trio.CancelScope() as scope:
+            self._reads[unique] = scope
+            session: Session | None = self._operations.sessions.get(handle)
+            try:
+                data = await session.read(offset, size) if session else b""
+                number = 0 if session else errno.EBADF
+            except Exception as error:
+                number = getattr(error, "errno", None) or errno.EIO
+            finally:
+                del self._reads[unique]
+        self._reply(unique, data, number)
+
+    def _reply(self, unique: int, data: bytes, number: int) -> None:
+        assert self._pagers is not None
+        self._pagers.reply(unique, data, number)
+
+    def _start_watch(self, demand: Demand) -> None:
+        if not self._stopping:
+            self._nursery.start_soon(self._watch_demand, demand)
+
+    async def _watch_demand(self, demand: Demand) -> None:
+        assert self._pagers is not None
+        while not self._pagers.abandon_if_killed(demand):
+            await trio.sleep(_LOOK_AGAIN)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error in a group of them, groups within it included."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _abort(st_dev: int) -> None:
+    """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst)."""
+    if st_dev < 0:
+        return
+    with contextlib.suppress(OSError), open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort:
+        abort.write("1")
+
+
+def _raise_descriptor_limit() -> None:
+    """Mirrors hold a descriptor for each file that a client has open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,126 @@
+"""The link: what goes between the kernel's device and libfuse, which believes that its socket is the device.
+
+mapfs holds the device. Requests that it does not answer itself go through a socket pair to libfuse
+(`forward`), replies come back through it (`run`, a thread) and are written to the device as they are, but for
+the first, INIT. The socket keeps messages whole; READ and WRITE, whose size it could not take, never cross it.
+"""
+
+import contextlib
+import errno
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+
+from mapfs.fuse import wire
+
+_SEND_BUFFER = 4 << 20  # bytes asked for; without privilege the kernel grants less (net.core.wmem_max)
+
+
+class Link:
+    """One session with libfuse. `failed` is called, from the link's thread, with what ended it early."""
+
+    def __init__(self, device: int, readahead: int, failed: Callable[[BaseException], None]) -> None:
+        self.readahead = readahead
+        self.init: wire.Init | None = None
+        self._device = device
+        self._failed = failed
+        self._ours, self._libfuse = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._ours, self._libfuse):
+            force = getattr(socket, "SO_SNDBUFFORCE", 32)  # needs CAP_NET_ADMIN
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, force, _SEND_BUFFER)
+        self._relayed: set[int] = set()
+        self._late: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._late_count = 0
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self._sender = threading.Thread(target=self._send_late, name="link-sender", daemon=True)
+
+    def hand_over(self) -> str:
+        """What libfuse is told to mount: its end of the socket, which it owns and closes from now on.
+
+        libfuse takes /dev/fd/N for a device that is mounted already (libfuse, lib/mount.c).
+        """
+        return f"/dev/fd/{self._libfuse.detach()}"
+
+    def start(self) -> None:
+        """Starts relaying replies."""
+        self._thread.start()
+        self._sender.start()
+
+    def forward(self, message: memoryview, opcode: int, unique: int) -> None:
+        """Hands a request to libfuse, in order; does not wait for it."""
+        if opcode not in wire.UNANSWERED:
+            self._relayed.add(unique)
+        if not self._late_count:
+            try:
+                self._ours.send(message, socket.MSG_DONTWAIT)
+                return
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF):
+                    return  # the session is over, and so is the mount
+                raise
+        self._late_count += 1
+        self._late.put(bytes(message))
+
+    def relays(self, unique: int) -> bool:
+        """Whether libfuse has this request and has not answered it yet."""
+        return unique in self._relayed
+
+    def close(self) -> None:
+        """Ends both threads and libfuse's session."""
+        self._late.put(None)
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_RDWR)
+        for thread in (self._thread, self._sender):
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join(5)
+        self._ours.close()
+
+    def _send_late(self) -> None:
+        """Sends what did not fit into the socket at once: only a flood of requests without answers gets here."""
+        try:
+            while (message := self._late.get()) is not None:
+                self._ours.sendall(message)
+                self._late_count -= 1
+        except OSError:
+            return
+        except BaseException as error:
+            self._failed(error)
+
+    def _run(self) -> None:
+        try:
+            buffer = bytearray(wire.LARGEST_REQUEST)
+            view = memoryview(buffer)
+            self._relay_init(buffer)
+            while length := self._receive(view):
+                self._relayed.discard(wire.REPLY.unpack_from(buffer)[2])
+                self._write(view[:length])
+        except BaseException as error:
+            self._failed(error)
+
+    def _receive(self, buffer: bytearray | memoryview) -> int:
+        try:
+            return self._ours.recv_into(buffer)
+        except OSError:
+            return 0
+
+    def _relay_init(self, buffer: bytearray) -> None:
+        length = self._receive(buffer)
+        if length:
+            reply = buffer[:length]
+            self.init = wire.correct_init_reply(reply, self.readahead)
+            self._write(memoryview(reply))
+
+    def _write(self, reply: memoryview) -> None:
+        try:
+            os.write(self._device, reply)
+        except OSError as error:
+            # ENOENT: nobody waits for this answer any more; ENODEV: nor for any other
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
+                raise

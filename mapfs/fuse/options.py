@@ -1,0 +1,21 @@
+"""What a mount is to be: the options of `mapfs mount`, checked once, used everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mapfs.sources.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """Everything that `Mount` needs to know. Sizes in bytes."""
+
+    mountpoint: str
+    files: Mapping[str, Spec] = field(default_factory=dict)
+    link: str = "own"  # or "plain": pyfuse3 alone
+    readahead: int = 0
+    threads: int = 16
+    allow_other: bool = False
+    nonempty: bool = False
+    trace: str | None = None
+    replace_trace: bool = False

@@ -1,0 +1,321 @@
+"""The data plane: threads that read requests from the device and answer page demands themselves.
+
+One thread *leads*: it alone reads the device. A demand that can be answered without waiting (`try_read`) it
+answers on the spot. For any other it gives the lead to an idle thread, or a new one, and reads the source
+itself; when as many threads as are allowed wait for sources, the demand queues and the leader goes on. So no
+slow source ever delays another file's demand, nor a name look-up, and in the fast case nobody is woken.
+
+Everything that is not a page demand is forwarded: to libfuse by `Outlet.forward`, reads of control files to
+`Outlet.control`. An error of a source answers that one request. An error of mapfs itself ends the mount
+(`Outlet.failed`): a silent pager would leave its clients waiting for ever.
+"""
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from mapfs.errors import SourceError, errno_of, reason_of
+from mapfs.fuse import wire
+from mapfs.fuse.files import Files, OpenFile
+from mapfs.sources.base import Buffer
+from mapfs.trace import events
+from mapfs.trace.facts import FactSender, ReasonFact
+from mapfs.trace.processes import Threads, kill_pending
+from mapfs.trace.ring import DIRECT, Ring
+
+_KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
+_MOST_REASONS = 1000
+_GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
+_NOTHING = (errno.EINTR, errno.ENOENT, errno.EAGAIN)  # this request is over, or there was none
+
+
+class Outlet(Protocol):
+    """Where a pager hands what is not its own. Called from pager threads; must not wait."""
+
+    def forward(self, message: memoryview, opcode: int, unique: int) -> None:
+        """A request for libfuse."""
+
+    def relays(self, unique: int) -> bool:
+        """Whether libfuse has that request."""
+
+    def control(self, unique: int, handle: int, offset: int, size: int) -> None:
+        """A read of a handle that is no page file's."""
+
+    def cancel_control(self, unique: int) -> None:
+        """The reader of a control file was interrupted."""
+
+    def interrupted(self, demand: "Demand") -> None:
+        """A signal came for a thread that waits, but did not kill it (yet)."""
+
+    def failed(self, error: BaseException | None) -> None:
+        """The device ended (None), or a pager thread failed."""
+
+
+@dataclass(slots=True, eq=False)
+class Demand:
+    """A READ that waits for its source."""
+
+    unique: int
+    tid: int
+    file: OpenFile
+    offset: int
+    size: int
+    flags: int
+    arrived: int
+
+
+class Answers:
+    """Reading a source and saying what came of it: what the pagers and the plain link have in common."""
+
+    def __init__(self, ring: Ring, threads: Threads, facts: FactSender) -> None:
+        self._ring = ring
+        self._threads = threads
+        self._facts = facts
+        self._lock = threading.Lock()
+        self._reasons: dict[str, int] = {}
+        self._last_reason = 0
+
+    def record(self, demand: Demand, size: int, error: BaseException | None) -> int:
+        """Puts the event into the ring, before the answer is given. Returns the errno to answer with."""
+        number, reason = 0, 0
+        if error is not None:
+            number, reason = errno_of(error), self._reason(error)
+        thread = self._threads.key(demand.tid)
+        now = time.monotonic_ns()
+        self._ring.append(
+            demand.arrived, now - demand.arrived, demand.offset, demand.unique, size, demand.file.id, thread,
+            demand.tid, events.READ, demand.flags, number, reason,
+        )  # fmt: skip
+        return number
+
+    def _reason(self, error: BaseException) -> int:
+        text = reason_of(error)
+        with self._lock:
+            number = self._reasons.get(text)
+            if number is None:
+                if len(self._reasons) >= _MOST_REASONS:
+                    self._reasons.clear()  # the numbers go on: the recorder knows the old ones
+                self._last_reason += 1
+                number = self._reasons[text] = self._last_reason
+                self._facts.send(ReasonFact(number, text))
+        return number
+
+
+def checked(data: Buffer, size: int) -> Buffer:
+    """`data`, if it is `size` bytes. Raises SourceError: a short answer would make the kernel shrink the file."""
+    if type(data) is not bytes:
+        data = memoryview(data).cast("B")
+    if len(data) != size:
+        raise SourceError(f"the source gave {len(data)} bytes where {size} were asked for")
+    return data
+
+
+def flags_of(open_flags: int) -> int:
+    """Record.flags of a READ whose handle has these open(2) flags."""
+    return DIRECT if open_flags & os.O_DIRECT else 0
+
+
+class Pagers:
+    """The pager threads of one mount. `limit` is how many may wait for sources at once."""
+
+    def __init__(self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, limit: int) -> None:
+        self._device = device
+        self._files = files
+        self._answers = answers
+        self._ring = ring
+        self._outlet = outlet
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._vacant = False  # the lead is to be taken
+        self._idle = 0
+        self._count = 0
+        self._started = 0
+        self._queued: deque[Demand] = deque()
+        self._inflight: dict[int, Demand] = {}
+        self._closing = False
+
+    def start(self) -> None:
+        """Starts the first thread, which leads."""
+        with self._changed:
+            self._start_thread()
+
+    @property
+    def count(self) -> int:
+        """Threads that there are."""
+        return self._count
+
+    @property
+    def waiting(self) -> int:
+        """Demands that wait for a source."""
+        return len(self._inflight)
+
+    def close(self, reason: str) -> None:
+        """Answers what waits with EIO, and whatever comes and would have to wait likewise."""
+        self._closing = True
+        error = SourceError(reason)
+        for unique in list(self._inflight):
+            self._abandon(unique, error)
+        with self._changed:
+            self._changed.notify_all()
+
+    def abandon_if_killed(self, demand: Demand) -> bool:
+        """Answers `demand` if its thread is being killed, which could not end otherwise. True: it is over."""
+        if demand.unique not in self._inflight:
+            return True
+        if not kill_pending(demand.tid):
+            return False
+        self._abandon(demand.unique, SourceError("its thread was killed while it waited", errno.EINTR))
+        return True
+
+    def _start_thread(self) -> None:
+        self._count += 1
+        self._started += 1
+        threading.Thread(target=self._run, name=f"pager-{self._started}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            buffer = bytearray(wire.LARGEST_REQUEST)
+            leading = True
+            while True:
+                demand = self._lead(buffer) if leading else self._next()
+                if demand is None and not leading and self._take_lead():
+                    leading = True
+                elif demand is None:
+                    break
+                else:
+                    leading = False
+                    self._fetch(demand)
+        except BaseException as error:
+            self._outlet.failed(error)
+        finally:
+            with self._changed:
+                self._count -= 1
+
+    def _next(self) -> Demand | None:
+        """The next queued demand; None: take the lead, or end."""
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE)
+            self._idle -= 1
+            return self._queued.popleft() if self._queued and not self._vacant else None
+
+    def _take_lead(self) -> bool:
+        with self._changed:
+            vacant, self._vacant = self._vacant, False
+            return vacant
+
+    def _lead(self, buffer: bytearray) -> Demand | None:
+        """Reads the device until a demand has to wait for its source, and returns it; None: the mount ended."""
+        device, handles, view = self._device, self._files.handles, memoryview(buffer)
+        take_apart, clock, readv = wire.READ_REQUEST.unpack_from, time.monotonic_ns, os.readv
+        while True:
+            try:
+                length = readv(device, [buffer])
+            except OSError as error:
+                if error.errno in _NOTHING:
+                    continue
+                if error.errno in _GONE:
+                    self._outlet.failed(None)
+                    return None
+                raise
+            _, opcode, unique, _, _, _, tid, _, handle, offset, size, _, _, flags = take_apart(buffer)
+            if opcode != wire.READ:
+                self._relay(view[:length], opcode, unique, handle)
+                continue
+            arrived = clock()
+            file = handles.get(handle)
+            if file is None:
+                self._outlet.control(unique, handle, offset, size)
+                continue
+            demand = self._answer_now(unique, tid, file, offset, size, flags, arrived)
+            if demand is not None and self._hand_over(demand):
+                return demand
+
+    def _answer_now(
+        self, unique: int, tid: int, file: OpenFile, offset: int, size: int, flags: int, arrived: int
+    ) -> Demand | None:
+        """Answers a READ without waiting; returns it where that cannot be."""
+        node = file.node
+        size = max(0, min(size, node.size - offset))
+        demand = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
+        try:
+            assert node.source is not None, "a handle keeps its source open"
+            data = node.source.try_read(offset, size)
+            if data is None:
+                return demand
+            data = checked(data, size)
+        except BaseException as error:
+            self._answer(demand, b"", error)
+        else:
+            self._answer(demand, data, None)
+        return None
+
+    def _hand_over(self, demand: Demand) -> bool:
+        """Finds another leader, so that the caller may wait. False: none may be had, the demand is queued."""
+        with self._changed:
+            self._inflight[demand.unique] = demand
+            if self._closing:
+                pass
+            elif self._idle:
+                self._vacant = True
+                self._changed.notify()
+                return True
+            elif self._count <= self._limit:
+                self._start_thread()
+                return True
+            else:
+                self._queued.append(demand)
+                return False
+        self._abandon(demand.unique, SourceError("the mount is ending"))
+        return False
+
+    def _fetch(self, demand: Demand) -> None:
+        """Reads the source, which may take long; whoever takes the demand out of `_inflight` answers it."""
+        if demand.unique not in self._inflight:
+            return
+        data: Buffer = b""
+        failure: BaseException | None = None
+        try:
+            assert demand.file.node.source is not None, "a handle keeps its source open"
+            data = checked(demand.file.node.source.read(demand.offset, demand.size), demand.size)
+        except BaseException as error:
+            failure = error
+        if self._inflight.pop(demand.unique, None) is not None:
+            self._answer(demand, data, failure)
+
+    def _abandon(self, unique: int, error: SourceError) -> None:
+        demand = self._inflight.pop(unique, None)
+        if demand is not None:
+            self._answer(demand, b"", error)
+
+    def _answer(self, demand: Demand, data: Buffer, error: BaseException | None) -> None:
+        number = self._answers.record(demand, demand.size, error)
+        self.reply(demand.unique, b"" if number else data, number)
+        self._ring.rouse()
+
+    def reply(self, unique: int, data: Buffer, number: int = 0) -> None:
+        """Answers the request `unique` with `data`, or with the errno `number`."""
+        try:
+            os.writev(self._device, (wire.reply_header(unique, len(data), number), data))
+        except OSError as error:
+            if error.errno not in _NOTHING and error.errno not in _GONE:
+                raise
+
+    def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
+        """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""
+        if opcode != wire.INTERRUPT:
+            self._outlet.forward(message, opcode, unique)
+            return
+        demand = self._inflight.get(first)
+        if demand is not None:
+            # an error would be SIGBUS for a thread that lives on: only one that is being killed gets it
+            if not self.abandon_if_killed(demand):
+                self._outlet.interrupted(demand)
+        elif self._outlet.relays(first):
+            self._outlet.forward(message, opcode, unique)
+        else:
+            self._outlet.cancel_control(first)

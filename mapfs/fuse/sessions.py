@@ -1,0 +1,92 @@
+"""The sessions of `.mapfs/events` and `.mapfs/stats`: what the recorder writes into a pipe, handed on.
+
+The daemon formats nothing; it opens a pipe, gives the recorder one end and reads the other.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+
+import trio
+
+from mapfs.trace.facts import EventsWanted, FactSender, StatsWanted
+
+_ANSWER_WITHIN = 10.0  # seconds; the recorder is another process, which may be stopped
+
+
+class PipeSession:
+    """Reads what comes through a pipe, waiting for it; at its end, nothing."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._turn = trio.Lock()
+
+    async def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002 -- a stream has no offsets
+        async with self._turn:
+            while self._fd >= 0:
+                try:
+                    return os.read(self._fd, size)
+                except BlockingIOError:
+                    pass
+                try:
+                    await trio.lowlevel.wait_readable(self._fd)
+                except trio.ClosedResourceError:
+                    break
+            return b""
+
+    def close(self) -> None:
+        """The recorder notices at its next line."""
+        fd, self._fd = self._fd, -1
+        trio.lowlevel.notify_closing(fd)
+        os.close(fd)
+
+
+class BytesSession:
+    """Content that was complete when it was opened."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self._content[offset : offset + size]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+class RecorderSessions:
+    """Opens sessions. `daemon` gives what the daemon itself adds to the statistics."""
+
+    def __init__(self, facts: FactSender, daemon: Callable[[], dict[str, int | str | float | None]]) -> None:
+        self._facts = facts
+        self._daemon = daemon
+
+    async def events(self, now: bool) -> PipeSession:
+        """The events that are still in the ring and, unless the client wants to wait for none, what follows."""
+        return PipeSession(self._ask(lambda: EventsWanted(follow=not now)))
+
+    async def stats(self, now: bool) -> BytesSession:  # noqa: ARG002 -- it never waits for long
+        """The statistics up to this moment. Raises OSError (EIO) where the recorder does not answer."""
+        pipe = PipeSession(self._ask(lambda: StatsWanted(self._daemon())))
+        content = b""
+        try:
+            with trio.fail_after(_ANSWER_WITHIN):
+                while piece := await pipe.read(0, 1 << 16):
+                    content += piece
+        except trio.TooSlowError:
+            raise OSError(errno.EIO, "the recorder does not answer") from None
+        finally:
+            pipe.close()
+        if not content:
+            raise OSError(errno.EIO, "the recorder has ended")
+        return BytesSession(content)
+
+    def _ask(self, fact: Callable[[], EventsWanted | StatsWanted]) -> int:
+        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if not self._facts.send(fact(), (theirs,)):
+                os.close(ours)
+                raise OSError(errno.EIO, "the recorder does not answer")
+        finally:
+            os.close(theirs)
+        return ours

@@ -1,0 +1,108 @@
+"""`device:PATH`: a block device, its size asked of it, or a character device with `size=`.
+
+`device:` alone is the directory of all block devices that this user may read.
+"""
+
+import fcntl
+import os
+import stat
+import struct
+
+from mapfs.errors import SourceError, SpecError, of_path
+from mapfs.sources.backing import DescriptorSource
+from mapfs.sources.base import DirectorySource, Entry, Source
+from mapfs.sources.spec import Spec
+from mapfs.units import parse_size
+
+_BLKGETSIZE64 = 0x80081272  # linux/fs.h: _IOR(0x12, 114, size_t) on 64-bit machines
+_READABLE = stat.S_IFREG | 0o444  # only a regular file can be mapped through FUSE
+
+
+class DeviceSource(DescriptorSource):
+    """The bytes of a device, shown as a regular file. `length` is the size of a character device."""
+
+    def __init__(self, fd: int, what: str, length: int | None = None) -> None:
+        super().__init__(fd, what)
+        self._length = length
+
+    @property
+    def size(self) -> int:
+        if self._length is not None:
+            return self._length
+        answer = fcntl.ioctl(self.fd, _BLKGETSIZE64, b"\0" * 8)
+        return int(struct.unpack("=Q", answer)[0])
+
+    def version(self) -> int:
+        return self.size
+
+    def entry(self) -> Entry:
+        return Entry(_READABLE, self.size)
+
+
+def open_device(spec: Spec) -> "Source | DirectorySource":
+    """The device at `spec.arg`. Raises SourceError where there is none that can be read at an offset."""
+    text = spec.options.get("size")
+    if not spec.arg:
+        if "size" in spec.options:
+            raise SpecError("device: without a path lists the block devices and takes no size=")
+        return BlockDevices()
+    what = f"device {spec.arg!r}"
+    try:
+        fd = os.open(spec.arg, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise of_path(error, what) from error
+    try:
+        return _opened(fd, what, text)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _opened(fd: int, what: str, size: str | None) -> Source:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISBLK(mode):
+        if size is not None:
+            raise SpecError(f"{what} is a block device and knows its own size; leave size= out")
+        return DeviceSource(fd, what)
+    if not stat.S_ISCHR(mode):
+        raise SourceError(f"{what} is no device; write file: for a file and dir: for a directory")
+    if size is None:
+        raise SpecError(f"{what} is a character device, which has no size of its own; add size=, as in size=64K")
+    length = parse_size(size)
+    try:
+        os.pread(fd, 0, 0)
+    except OSError as error:
+        raise SourceError(f"{what} cannot be read at an offset, so it has no pages to map") from error
+    os.set_blocking(fd, True)
+    return DeviceSource(fd, what, length)
+
+
+class BlockDevices(DirectorySource):
+    """The block devices in /dev that this process may read, as files."""
+
+    def names(self, path: bytes) -> list[bytes]:
+        if path:
+            raise NotADirectoryError(path)
+        return [os.fsencode(entry.name) for entry in os.scandir("/dev") if self._fits(entry.path)]
+
+    def entry(self, path: bytes) -> Entry:
+        if not path:
+            return Entry(stat.S_IFDIR | 0o555, nlink=2)
+        source = self.open(path)
+        try:
+            return Entry(_READABLE, source.size, identity=path)
+        finally:
+            source.close()
+
+    def open(self, path: bytes) -> Source:
+        device = os.path.join(b"/dev", path)
+        if b"/" in path or not self._fits(os.fsdecode(device)):
+            raise FileNotFoundError(path)
+        return DeviceSource(os.open(device, os.O_RDONLY | os.O_CLOEXEC), f"device {os.fsdecode(device)!r}")
+
+    @staticmethod
+    def _fits(path: str) -> bool:
+        try:
+            return stat.S_ISBLK(os.stat(path, follow_symlinks=False).st_mode) and os.access(path, os.R_OK)
+        except OSError:
+            return False

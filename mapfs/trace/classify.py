@@ -1,0 +1,68 @@
+"""COLD or REFAULT: what the requests alone (tier T0) can tell of a page.
+
+The kernel asks for a page only if its page cache lacks it. So a page that was brought in before and is asked
+for again had left the cache. A set of pages for each file remembers which were; it starts anew when the
+content of the file changes. Where events were lost, a page that is not in the set may have been there all
+the same: then the class is None, shown as `?`.
+"""
+
+from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN
+from mapfs.units import page_span
+
+_CHUNK = 1 << 15  # pages a chunk: 4 KiB of bits
+
+
+class PageSet:
+    """A set of page numbers; 1 TiB of demanded pages takes 32 MiB, an untouched range nothing."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, bytearray] = {}
+        self.count = 0
+
+    def add(self, page: int) -> bool:
+        """Adds `page`; False if it was in the set."""
+        number, bit = divmod(page, _CHUNK)
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = self._chunks[number] = bytearray(_CHUNK // 8)
+        at, mask = bit >> 3, 1 << (bit & 7)
+        if chunk[at] & mask:
+            return False
+        chunk[at] |= mask
+        self.count += 1
+        return True
+
+
+class Classifier:
+    """Told of each event in order, says what class it is of. A file whose content changed has a new id."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, PageSet] = {}
+        self._doubted: set[int] = set()
+
+    def known(self, file: int) -> None:
+        """Events of `file` may come from now on."""
+        self._seen[file] = PageSet()
+
+    def lost(self) -> None:
+        """Events are missing here: of the files known so far, no page can be called COLD any more."""
+        self._doubted.update(self._seen)
+
+    def classify(
+        self, op: int, file: int, offset: int, size: int, *, errno: int, direct: bool
+    ) -> tuple[str | None, int]:
+        """The class, and how many of the pages had been brought in before."""
+        if errno:
+            return ERROR, 0
+        if op != READ:
+            return WRITTEN, 0
+        if direct:
+            return None, 0  # past the page cache: no page was missed, none brought in
+        seen = self._seen.get(file)
+        if seen is None:  # its fact did not get through
+            seen = self._seen[file] = PageSet()
+        pages = page_span(offset, size)
+        new = sum([seen.add(page) for page in pages])
+        if not new:
+            return REFAULT, len(pages)
+        return (None if file in self._doubted else COLD), len(pages) - new

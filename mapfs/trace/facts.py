@@ -1,0 +1,122 @@
+"""Rare facts, which travel on a socket beside the ring: who a thread is, what a file is called.
+
+A fact is sent before the first event that refers to it is put into the ring, so a recorder that looks at
+the ring first and at the socket second always has it. The socket keeps messages whole (SOCK_SEQPACKET),
+keeps what a killed daemon sent, and never makes the daemon wait: what does not fit is sent later.
+"""
+
+import contextlib
+import socket
+import threading
+from collections import deque
+
+import msgspec
+
+
+class MountFact(msgspec.Struct, frozen=True, tag="mount"):
+    """The mount that is about to serve. Times anchor CLOCK_MONOTONIC to the wall clock, both in ns."""
+
+    mountpoint: str
+    version: str
+    link: str
+    page_size: int
+    readahead: int
+    pid: int
+    monotonic_ns: int
+    wall_ns: int
+
+
+class FileFact(msgspec.Struct, frozen=True, tag="file"):
+    """A file that was opened. A change of its content or size makes a new fact with a new `id`."""
+
+    id: int
+    inode: int
+    path: str
+    spec: str
+    size: int
+    generation: int
+
+
+class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
+    """A thread that waited for a page, and its process. `started` is in clock ticks since boot (proc(5))."""
+
+    key: int
+    tid: int
+    name: str
+    pid: int
+    started: int
+    command: str
+    cmdline: str
+    container: str | None
+    uid: int
+
+
+class ReasonFact(msgspec.Struct, frozen=True, tag="reason"):
+    """Why requests failed, in words."""
+
+    id: int
+    text: str
+
+
+class EventsWanted(msgspec.Struct, frozen=True, tag="events"):
+    """Somebody opened `.mapfs/events`; a pipe comes with it. `follow`: past the newest event, until closed."""
+
+    follow: bool
+
+
+class StatsWanted(msgspec.Struct, frozen=True, tag="stats"):
+    """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say."""
+
+    daemon: dict[str, int | str | float | None]
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The mount is over: `served` tells whether there ever was one."""
+
+    served: bool
+
+
+Fact = MountFact | FileFact | ThreadFact | ReasonFact | EventsWanted | StatsWanted | Ended
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Fact)
+LARGEST = 1 << 16
+
+
+def decode(message: bytes) -> Fact:
+    """The fact in `message`. Raises msgspec.ValidationError."""
+    return _decoder.decode(message)
+
+
+class FactSender:
+    """The daemon's end. Callable from any thread; never waits and never raises."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._lock = threading.Lock()
+        self._late: deque[bytes] = deque()
+        self.alive = True
+
+    def send(self, fact: Fact, fds: tuple[int, ...] = ()) -> bool:
+        """Sends `fact`, or keeps it for later where the recorder lags. False: it cannot be delivered now."""
+        message = _encoder.encode(fact)
+        with self._lock:
+            self._late.append(message)
+            while self._late and self.alive:
+                last = len(self._late) == 1
+                try:
+                    socket.send_fds(self._socket, [self._late[0]], fds if last else (), socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    if fds:  # a descriptor cannot be kept back: its owner is told instead
+                        self._late.pop()
+                    return False
+                except OSError:
+                    self.alive = False
+                    break
+                self._late.popleft()
+            return self.alive
+
+    def close(self) -> None:
+        """The recorder sees the end of the facts and finishes."""
+        with contextlib.suppress(OSError):
+            self._socket.close()

@@ -1,0 +1,158 @@
+"""Who a thread is: resolved while it waits for its page, so /proc/TID is certain to be there.
+
+A thread is known by a key that is never reused, its thread id is. What is known of a thread id stays valid
+as long as the `comm` file that was opened with it answers with the same name: the descriptor belongs to that
+very thread, and gives ESRCH once it is gone, whoever has its number by then (proc(5)). A program that
+replaced itself (execve) mostly has another name, and opens files: `recheck` is called for that.
+"""
+
+import contextlib
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mapfs.trace.facts import ThreadFact
+
+_KNOWN = 512  # threads whose comm file is held open
+_CMDLINE = 4096
+_ID = re.compile(r"[0-9a-f]{64}")
+_NAMED = re.compile(r"lxc\.payload\.([^/]+)|machine-([^/]+)\.scope|libpod-([^/]+)\.scope")
+
+
+@dataclass(slots=True)
+class _Known:
+    key: int
+    comm_fd: int
+    comm: bytes
+    stale: bool
+    fact: ThreadFact
+
+
+class Threads:
+    """Thread id -> key. `learned` is given the fact of a new key before the key is returned."""
+
+    def __init__(self, learned: Callable[[ThreadFact], object]) -> None:
+        self._learned = learned
+        self._lock = threading.Lock()
+        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._last = 0
+
+    def key(self, tid: int) -> int:
+        """The key of the thread `tid`, which waits for an answer now; 0 where nobody can tell who it is."""
+        if not tid:
+            return 0  # written back by the kernel, or a client that this process's pid namespace lacks
+        with self._lock:
+            known = self._known.get(tid)
+            if known is not None:
+                try:
+                    if os.pread(known.comm_fd, 64, 0) == known.comm and not known.stale:
+                        return known.key
+                except OSError:
+                    pass
+            return self._resolve(tid, known)
+
+    def recheck(self, tid: int) -> None:
+        """The program that runs in `tid` may be another one since."""
+        known = self._known.get(tid)
+        if known is not None:
+            known.stale = True
+
+    def close(self) -> None:
+        """Closes the comm files."""
+        with self._lock:
+            while self._known:
+                os.close(self._known.popitem()[1].comm_fd)
+
+    def _resolve(self, tid: int, before: _Known | None) -> int:
+        self._drop(tid)
+        key = before.key if before else self._last + 1
+        try:
+            comm_fd = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            comm = os.pread(comm_fd, 64, 0)
+            fact = read_thread(tid, key, comm)
+        except (OSError, ValueError, LookupError):
+            os.close(comm_fd)
+            return 0
+        if before is None or fact != before.fact:
+            self._last += 1
+            fact = ThreadFact(
+                self._last, tid, fact.name, fact.pid, fact.started, fact.command, fact.cmdline, fact.container, fact.uid
+            )
+            self._learned(fact)
+        self._known[tid] = _Known(fact.key, comm_fd, comm, False, fact)
+        while len(self._known) > _KNOWN:
+            self._drop(next(iter(self._known)))
+        return fact.key
+
+    def _drop(self, tid: int) -> None:
+        known = self._known.pop(tid, None)
+        if known is not None:
+            os.close(known.comm_fd)
+
+
+def read_thread(tid: int, key: int, comm: bytes) -> ThreadFact:
+    """What /proc says of the thread `tid`. Raises OSError, ValueError or LookupError where it says nothing."""
+    status = dict(
+        line.split(":", 1) for line in _text(f"/proc/{tid}/status").splitlines() if line.startswith(("Tgid:", "Uid:"))
+    )
+    pid = int(status["Tgid"])
+    name = printable(comm.rstrip(b"\n"))
+    stat = _text(f"/proc/{pid}/stat")
+    cmdline = ""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        cmdline = printable(file.read(_CMDLINE).rstrip(b"\0").replace(b"\0", b" "))
+    command = name if pid == tid else printable(_bytes(f"/proc/{pid}/comm").rstrip(b"\n"))
+    return ThreadFact(
+        key=key,
+        tid=tid,
+        name=name,
+        pid=pid,
+        started=int(stat.rpartition(")")[2].split()[19]),
+        command=command,
+        cmdline=cmdline,
+        container=container_of(pid),
+        uid=int(status["Uid"].split()[1]),
+    )
+
+
+def container_of(pid: int) -> str | None:
+    """The container that `pid` runs in, as its runtime names it in the cgroup path; None where none shows."""
+    try:
+        groups = _text(f"/proc/{pid}/cgroup")
+    except OSError:
+        return None
+    if match := _ID.search(groups):  # docker, containerd, CRI-O, podman and kubernetes
+        return match[0]
+    if match := _NAMED.search(groups):  # LXC, systemd-nspawn, named podman scopes
+        return next(group for group in match.groups() if group)
+    return None
+
+
+def printable(text: bytes) -> str:
+    """`text` as UTF-8; what is not, as backslash escapes, so that it can be stored and shown anywhere."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def kill_pending(tid: int) -> bool:
+    """Whether the thread is being killed: it will never look at its page, and an error cannot harm it."""
+    try:
+        lines = _text(f"/proc/{tid}/status").splitlines()
+    except OSError:
+        return True
+    pending = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(mask >> 8 & 1 for mask in pending)  # SIGKILL is signal 9, bit 8
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _text(path: str) -> str:
+    return printable(_bytes(path))

@@ -1,0 +1,196 @@
+"""The ring: one fixed-size record a request, in memory that the daemon and the recorder share.
+
+A writer takes a serial number, from 1 on, and packs the record into slot `serial % slots`, in one call each,
+so any number of threads of one interpreter may write. A record's own serial number, its last field and
+stored last, says that it is there.
+
+**Memory order.** The reader of another process could see the serial number before the rest on a weakly ordered
+machine. So it looks at the serial numbers, then has membarrier(2) run a full barrier on every thread of the
+registered processes, then copies: what a writer stored before the serial number that was seen is visible by then
+(linux/Documentation and membarrier(2) call this an asymmetric fence). A record that may have been
+overwritten while it was copied counts as lost: the reader looks once more afterwards and keeps a margin as
+large as the number of writers that may be in the middle of a record. The writers pay nothing for this.
+
+**Waking.** A reader that has nothing to do sets a flag and waits for an eventfd; the writer that finds the
+flag clears it and wakes the reader. Between flag and second look the reader runs the same barrier.
+"""
+
+import ctypes
+import itertools
+import mmap
+import os
+import platform
+import struct
+from typing import NamedTuple
+
+SLOTS = 1 << 16
+_HEADER = mmap.PAGESIZE
+_RECORD = struct.Struct("@QQQQIIIIBBHIQ")  # Record's fields, aligned, so that each is one store
+_SLOT = 64
+_MARGIN = 64  # more than there are pager threads
+_SERIAL = struct.Struct("@56xQ")
+assert _RECORD.size == _SERIAL.size == _SLOT
+
+
+class Record(NamedTuple):
+    """What a pager knows of one request. Times in ns of CLOCK_MONOTONIC, offset and size in bytes."""
+
+    time_ns: int
+    wait_ns: int
+    offset: int
+    unique: int
+    size: int
+    file: int
+    thread: int
+    tid: int
+    op: int
+    flags: int
+    errno: int
+    reason: int
+    serial: int
+
+
+DIRECT = 1  # a flag of Record: the request bypasses the page cache (O_DIRECT)
+
+
+class _Barrier:
+    """membarrier(2), where the machine needs it or has it."""
+
+    _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 1 << 1, 1 << 2
+    _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
+
+    def __init__(self) -> None:
+        self._call = ctypes.CDLL(None, use_errno=True).syscall
+        self._number = self._NUMBERS.get(platform.machine())
+        self.works = self._number is not None and self._do(self._REGISTER_GLOBAL_EXPEDITED) == 0
+
+    def _do(self, command: int) -> int:
+        return int(self._call(ctypes.c_long(self._number or 0), ctypes.c_int(command), ctypes.c_int(0), ctypes.c_int(0)))
+
+    def register(self) -> None:
+        """This process takes part in the barriers of others: to be called after a fork."""
+        if self.works:
+            self._do(self._REGISTER_GLOBAL_EXPEDITED)
+
+    def run(self) -> None:
+        """A full barrier on every running thread of the processes that registered."""
+        if self.works:
+            self._do(self._GLOBAL_EXPEDITED)
+
+
+class Ring:
+    """The memory, made before the recorder is forked. `append` is the writers' half, `Reader` the other."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self.memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.barrier = _Barrier()
+        self._next = itertools.count(1).__next__
+
+    def append(
+        self,
+        time_ns: int,
+        wait_ns: int,
+        offset: int,
+        unique: int,
+        size: int,
+        file: int,
+        thread: int,
+        tid: int,
+        op: int,
+        flags: int = 0,
+        errno: int = 0,
+        reason: int = 0,
+    ) -> None:
+        """Puts one record in; see `Record` for the fields."""
+        serial = self._next()
+        _RECORD.pack_into(
+            self.memory,
+            _HEADER + serial % self.slots * _SLOT,
+            time_ns, wait_ns, offset, unique, size, file, thread, tid, op, flags, errno, reason, serial,
+        )  # fmt: skip
+
+    def rouse(self) -> None:
+        """Wakes the reader if it sleeps; after `append`, and after the answer that a client waits for."""
+        if self.memory[0]:
+            self.memory[0] = 0
+            os.eventfd_write(self.wake, 1)
+
+    def stored(self, serial: int) -> int:
+        """The serial number that the slot of `serial` holds now; 0 before it is first used."""
+        return int(_SERIAL.unpack_from(self.memory, _HEADER + serial % self.slots * _SLOT)[0])
+
+    def copy(self, serial: int, count: int) -> bytes:
+        """The slots of `count` records from `serial` on, as they are now."""
+        at = serial % self.slots
+        straight = min(count, self.slots - at)
+        data = self.memory[_HEADER + at * _SLOT : _HEADER + (at + straight) * _SLOT]
+        if straight < count:
+            data += self.memory[_HEADER : _HEADER + (count - straight) * _SLOT]
+        return data
+
+    def head(self) -> int:
+        """The serial number that is written next, as near as a reader can tell."""
+        low = self.stored(0) + 1  # slot 0 begins a lap, which is filled in order from there on
+        high = low - 1 + self.slots
+        while low < high:
+            middle = (low + high) // 2
+            if self.stored(middle) >= middle:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def oldest(self, *, final: bool = False) -> int:
+        """The oldest serial number that is surely whole: behind it, a writer may be at work already."""
+        margin = 0 if final else min(_MARGIN, self.slots // 4)
+        return max(1, self.head() - self.slots + margin)
+
+
+class Reader:
+    """One cursor in the ring. `lost` counts what was overwritten before this cursor came by, exactly."""
+
+    def __init__(self, ring: Ring, start: int = 1) -> None:
+        self.ring = ring
+        self.next = start
+        self.lost = 0
+
+    def take(self, most: int = 8192, *, final: bool = False) -> list[Record]:
+        """The next records, at most `most`; an empty list where there is none yet.
+
+        `final` says that no writer is left: a number that a killed writer took and never filled is stepped
+        over (its request was never answered), where it would be waited for otherwise.
+        """
+        ring, first = self.ring, self.next
+        end = self._end(most)
+        if end == first and final:
+            first = self._past_hole()
+            self.next = first
+            end = self._end(most)
+        if end == first:
+            return []
+        ring.barrier.run()
+        copied = _RECORD.iter_unpack(ring.copy(first, end - first))
+        records = [Record._make(fields) for fields in copied]
+        ring.barrier.run()
+        oldest = ring.oldest(final=final)
+        self.next = max(end, oldest)
+        kept = records[max(0, oldest - first) :]
+        self.lost += (self.next - first) - len(kept)
+        return kept
+
+    def _end(self, most: int) -> int:
+        """The first serial number from `next` on that is not there yet, at most `most` further on."""
+        serial = self.next
+        for (stored,) in _SERIAL.iter_unpack(self.ring.copy(serial, min(most, self.ring.slots))):
+            if stored < serial:
+                break
+            serial += 1
+        return serial
+
+    def _past_hole(self) -> int:
+        for serial in range(self.next + 1, self.next + self.ring.slots):
+            if self.ring.stored(serial) >= serial:
+                return serial
+        return self.next

@@ -1,0 +1,191 @@
+"""The trace: a SQLite database, written by the recorder alone. docs/TRACE.md documents its tables.
+
+WAL while the mount lives, so that it can be read at any time; one plain file once it has ended.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+
+from mapfs.errors import TraceError
+from mapfs.trace.events import OPS, Event, Lost
+from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact
+
+APPLICATION_ID = 0x6D617066  # "mapf"
+FORMAT = 1
+
+SCHEMA = """
+CREATE TABLE mount (
+    mountpoint TEXT NOT NULL,      -- where it was mounted
+    version TEXT NOT NULL,         -- of mapfs
+    link TEXT NOT NULL,            -- own or plain
+    page_size INTEGER NOT NULL,    -- bytes
+    readahead INTEGER NOT NULL,    -- bytes the kernel may read ahead; 0: one request a page
+    pid INTEGER NOT NULL,          -- of the daemon
+    monotonic_ns INTEGER NOT NULL, -- CLOCK_MONOTONIC at the start, and
+    wall_ns INTEGER NOT NULL,      -- Unix time at the same moment
+    ended_ns INTEGER               -- CLOCK_MONOTONIC at the end; NULL while it lasts
+);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,        -- a new one for each version of the content
+    inode INTEGER NOT NULL,        -- within the mount
+    path TEXT NOT NULL,            -- within the mount
+    spec TEXT NOT NULL,            -- what it is made of
+    size INTEGER NOT NULL,         -- bytes
+    generation INTEGER NOT NULL    -- counts the versions of the content
+);
+CREATE TABLE threads (
+    id INTEGER PRIMARY KEY,        -- never reused, unlike tid
+    tid INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started INTEGER NOT NULL,      -- of the process, clock ticks since boot: with pid, names it for good
+    command TEXT NOT NULL,         -- /proc/PID/comm
+    cmdline TEXT NOT NULL,
+    container TEXT,
+    uid INTEGER NOT NULL
+);
+CREATE TABLE requests (
+    serial INTEGER PRIMARY KEY,    -- order in which they were answered
+    time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC when it arrived
+    wait_ns INTEGER NOT NULL,      -- until its answer
+    op INTEGER NOT NULL,           -- ops.id
+    class TEXT,                    -- COLD, REFAULT, ERROR, WRITE; NULL: the evidence cannot tell
+    file INTEGER NOT NULL,         -- files.id
+    offset INTEGER NOT NULL,       -- bytes
+    size INTEGER NOT NULL,         -- bytes
+    thread INTEGER,                -- threads.id; NULL: not known
+    tid INTEGER NOT NULL,          -- as the kernel gave it; 0: none
+    errno INTEGER NOT NULL,        -- 0: none
+    reason INTEGER,                -- reasons.id
+    refaults INTEGER NOT NULL,     -- pages of it that had been requested before
+    direct INTEGER NOT NULL,       -- 1: past the page cache (O_DIRECT)
+    request INTEGER NOT NULL       -- the kernel's number of the request
+);
+CREATE TABLE ops (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE reasons (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE losses (
+    serial INTEGER PRIMARY KEY,    -- the first that is missing
+    count INTEGER NOT NULL         -- how many are
+);
+CREATE VIEW events AS
+    SELECT r.serial, r.time_ns, r.time_ns - m.monotonic_ns + m.wall_ns AS wall_ns, r.wait_ns, o.name AS op,
+        r.class, f.path AS file, r.offset / m.page_size AS page, r.offset, r.size, t.pid, r.tid, t.command,
+        t.container, r.errno, w.text AS reason
+    FROM requests r CROSS JOIN mount m JOIN files f ON f.id = r.file JOIN ops o ON o.id = r.op
+    LEFT JOIN threads t ON t.id = r.thread LEFT JOIN reasons w ON w.id = r.reason;
+"""
+
+_INSERT_REQUEST = f"INSERT INTO requests VALUES ({', '.join('?' * 15)})"  # noqa: S608 -- question marks alone
+
+
+class Store:
+    """Writes a trace. All calls come from one thread. Raises TraceError where the file cannot be made."""
+
+    def __init__(self, path: str, *, replace: bool = False) -> None:
+        self.path = path
+        if path != ":memory:":
+            _make_way(path, replace=replace)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = OFF")  # a crash of mapfs loses nothing; one of the machine may
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+            self._db.executescript(SCHEMA)
+            self._db.executemany("INSERT INTO ops VALUES (?, ?)", OPS.items())
+        except sqlite3.Error as error:
+            raise TraceError(f"cannot write the trace {path}: {error}") from error
+        self._reasons: dict[str, int] = {}
+
+    def fact(self, fact: Fact) -> None:
+        """Keeps a fact, before the first event that refers to it."""
+        match fact:
+            case MountFact():
+                row = (*_fields(fact), None)
+                self._db.execute("INSERT INTO mount VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            case FileFact():
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
+            case ThreadFact():
+                self._db.execute("INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _fields(fact))
+            case _:
+                pass
+
+    def events(self, events: Sequence[Event | Lost]) -> None:
+        """Keeps events, in their order, in one transaction."""
+        rows, losses, last = [], [], 0
+        for event in events:
+            if isinstance(event, Lost):
+                losses.append((last, event.count))
+                continue
+            last = event.serial
+            rows.append(
+                (
+                    event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
+                    event.size, event.thread.key if event.thread else None, event.tid, event.errno,
+                    self._reason(event.reason), event.refaults, event.direct, event.unique,
+                )
+            )  # fmt: skip
+        self._db.execute("BEGIN")
+        self._db.executemany(_INSERT_REQUEST, rows)
+        for before, count in losses:
+            self._db.execute(
+                "INSERT INTO losses VALUES (coalesce(nullif(?, 0), (SELECT max(serial) FROM requests), 0) + 1, ?)",
+                (before, count),
+            )
+        self._db.execute("COMMIT")
+
+    def _reason(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        number = self._reasons.get(text)
+        if number is None:
+            number = self._reasons[text] = len(self._reasons) + 1
+            self._db.execute("INSERT INTO reasons VALUES (?, ?)", (number, text))
+        return number
+
+    def close(self, ended_ns: int | None) -> None:
+        """Ends the trace; `ended_ns` is CLOCK_MONOTONIC at the end of the mount. It is one plain file then."""
+        self._db.execute("UPDATE mount SET ended_ns = ?", (ended_ns,))
+        if self.path != ":memory:":
+            self._db.execute("PRAGMA journal_mode = DELETE")
+            self._db.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For views of a trace that was made in memory."""
+        return self._db
+
+    def discard(self) -> None:
+        """Nothing was ever mounted: leaves no file behind."""
+        self._db.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            if os.path.exists(self.path + suffix):
+                os.unlink(self.path + suffix)
+
+
+def _fields(fact: MountFact | FileFact | ThreadFact) -> tuple[object, ...]:
+    return tuple(getattr(fact, name) for name in fact.__struct_fields__)
+
+
+def _make_way(path: str, *, replace: bool) -> None:
+    try:
+        with open(path, "xb"):
+            return
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise TraceError(f"cannot write the trace {path}: {error.strerror}") from error
+    if not replace:
+        raise TraceError(f"the trace {path} exists; choose another name, or replace it with --force")
+    if not os.path.isfile(path):
+        raise TraceError(f"the trace {path} is not a regular file")
+    with open(path, "rb") as file:
+        head = file.read(100)
+    if head and not (head.startswith(b"SQLite format 3\0") and head[68:72] == APPLICATION_ID.to_bytes(4, "big")):
+        raise TraceError(f"{path} is not a trace, so --force does not replace it; choose another name")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if os.path.exists(path + suffix):
+            os.unlink(path + suffix)
+    with open(path, "xb"):
+        pass

@@ -1,0 +1,1 @@
+"""What the mount lists: nodes with inode numbers, fixed and mirrored directories, the control directory."""
