@@ -20,7 +20,7 @@ class Commands(click.Group):
     """Imports a command when it is asked for, so that the others cost it no time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(__path__))
+        return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> Any:
         if DEBUG in os.environ:
             raise
         print(
-            f"mapfs: {reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened", file=sys.stderr
+            f"mapfs: {reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened",
+            file=sys.stderr,
         )
         sys.exit(1)
     sys.exit(0)

@@ -4,6 +4,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -51,7 +52,11 @@ _SETTINGS: dict[str, type] = {
     help="plain: by pyfuse3 alone; who demands a page is not known then.  [default: own]",
 )
 @click.option(
-    "-c", "--config", metavar="FILE", type=click.Path(dir_okay=False), help="Options and files from a TOML file."
+    "-c",
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Options and files from a TOML file.",
 )
 def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config: str | None, **given: Any) -> None:
     """Mount on MNT, and log one line for each page that a thread has to wait for.
@@ -174,6 +179,7 @@ def _conclude(options: MountOptions, *, complete: bool, quiet: bool) -> None:
 def _in_background(options: MountOptions) -> None:
     """Forks; returns in the parent when the mount answers. Raises the child's error."""
     from mapfs.fuse.daemon import Mount
+    from mapfs.trace.recorder import null_stdio
 
     ours, theirs = os.pipe()
     pid = os.fork()
@@ -185,8 +191,8 @@ def _in_background(options: MountOptions) -> None:
             click.echo(f"{options.mountpoint} is mounted; next: mapfs log -f {options.mountpoint}")
             return
         os.waitpid(pid, 0)
-        code, _, sentence = text.partition(b" ")
-        error = UsageError if code == b"2" else MapfsError
+        number, _, sentence = text.partition(b" ")
+        error = UsageError if number == b"2" else MapfsError
         raise error(sentence.decode(errors="replace") or "the mount ended before it answered")
     os.close(ours)
     os.setsid()
@@ -195,15 +201,13 @@ def _in_background(options: MountOptions) -> None:
     def ready(_: Tree) -> None:
         nonlocal answered
         answered = True
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(null, number)
+        null_stdio()
         os.write(theirs, b"ready")
         os.close(theirs)
 
     code = 0
     try:
-        Mount(options, ready=ready, warn=warn).run()
+        Mount(replace(options, detach=True), ready=ready, warn=warn).run()
     except BaseException as error:
         code = error.exit_code if isinstance(error, MapfsError) else 1
         if not answered:

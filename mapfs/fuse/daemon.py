@@ -74,7 +74,9 @@ class Mount:
         _raise_descriptor_limit()
         with contextlib.ExitStack() as stack:
             # until trio watches them: a signal must not end this process between mounting and serving
-            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
+            stack.callback(
+                signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            )
             self._path, made = mountpoint.prepare(self.options.mountpoint, nonempty=self.options.nonempty)
             if made:
                 stack.callback(mountpoint.remove, self._path)
@@ -82,7 +84,7 @@ class Mount:
             stack.callback(tree.close)
             ring = Ring()
             recorder = RecorderProcess(
-                ring, self.options.trace, self._sinks, replace=self.options.replace_trace
+                ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach
             )
             stack.callback(self._finish, recorder)
             sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -149,9 +151,11 @@ class Mount:
         self._mounted = True
 
     def _statistics(self) -> dict[str, int | str | float | None]:
-        pagers = self._pagers
+        pagers, init = self._pagers, self._link.init if self._link else None
         return {
             "pid": os.getpid(),
+            "protocol": f"{init.major}.{init.minor}" if init else None,
+            "readahead": init.max_readahead if init else None,
             "uptime_s": round(time.monotonic() - self._started, 3),
             "pager_threads": pagers.count if pagers else 0,
             "waiting_demands": pagers.waiting if pagers else 0,
@@ -189,7 +193,9 @@ class Mount:
             return
         link = self._link
         if link is not None and link.init is not None and self.options.readahead > link.init.max_readahead:
-            self._warn(f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead")
+            self._warn(
+                f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead"
+            )
         self._ready(self._tree)
 
     async def _watch_signals(self) -> None:
@@ -331,7 +337,10 @@ def _abort(st_dev: int) -> None:
     """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst)."""
     if st_dev < 0:
         return
-    with contextlib.suppress(OSError), open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort:
+    with (
+        contextlib.suppress(OSError),
+        open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort,
+    ):
         abort.write("1")
 
 

@@ -52,9 +52,7 @@ def mount_points() -> list[MountPoint]:
             fields, kind = left.split(b" "), right.split(b" ")
             major, _, minor = fields[2].partition(b":")
             path = os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), fields[4]))
-            found.append(
-                MountPoint(path, kind[0].decode(), os.makedev(int(major), int(minor)), os.fsdecode(kind[1]))
-            )
+            found.append(MountPoint(path, kind[0].decode(), os.makedev(int(major), int(minor)), os.fsdecode(kind[1])))
     return found
 
 

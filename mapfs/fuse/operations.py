@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -32,7 +32,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def translated(operation: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+def translated(operation: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
     """Turns whatever `operation` raises into the errno that the client gets; logs what nobody expected."""
 
     @functools.wraps(operation)
@@ -117,7 +117,7 @@ class Operations(pyfuse3.Operations):
                 node.forget()
 
     @translated
-    async def getattr(self, inode: int, ctx: Any = None) -> pyfuse3.EntryAttributes:
+    async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         return self._attributes(self._tree[inode])
 
     @translated
@@ -195,7 +195,7 @@ class Operations(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=keep)
 
     @translated
-    async def read(self, fh: int, off: int, size: int) -> Buffer:
+    async def read(self, fh: int, off: int, size: int) -> bytes:
         """Used by the plain link alone: the own link answers READ itself (`pager`)."""
         session = self.sessions.get(fh)
         if session is not None:
@@ -214,13 +214,13 @@ class Operations(pyfuse3.Operations):
         return data
 
     @staticmethod
-    async def _bytes(file: OpenFile, offset: int, size: int) -> Buffer:
+    async def _bytes(file: OpenFile, offset: int, size: int) -> bytes:
         source = file.node.source
         assert source is not None, "a handle keeps its source open"
-        data = source.try_read(offset, size)
+        data: Buffer | None = source.try_read(offset, size)
         if data is None:
             data = await trio.to_thread.run_sync(source.read, offset, size)
-        return checked(data, size)
+        return bytes(checked(data, size))
 
     @translated
     async def flush(self, fh: int) -> None:

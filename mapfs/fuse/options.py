@@ -19,3 +19,4 @@ class MountOptions:
     nonempty: bool = False
     trace: str | None = None
     replace_trace: bool = False
+    detach: bool = False  # from the terminal, once it answers

@@ -21,7 +21,7 @@ class PipeSession:
         self._fd = fd
         self._turn = trio.Lock()
 
-    async def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002 -- a stream has no offsets
+    async def read(self, offset: int, size: int) -> bytes:
         async with self._turn:
             while self._fd >= 0:
                 try:
@@ -65,7 +65,7 @@ class RecorderSessions:
         """The events that are still in the ring and, unless the client wants to wait for none, what follows."""
         return PipeSession(self._ask(lambda: EventsWanted(follow=not now)))
 
-    async def stats(self, now: bool) -> BytesSession:  # noqa: ARG002 -- it never waits for long
+    async def stats(self, now: bool) -> BytesSession:
         """The statistics up to this moment. Raises OSError (EIO) where the recorder does not answer."""
         pipe = PipeSession(self._ask(lambda: StatsWanted(self._daemon())))
         content = b""

@@ -15,7 +15,12 @@ Opener = Callable[[Spec], Source | DirectorySource]
 KINDS: dict[str, tuple[str, str, frozenset[str], str]] = {
     "file": ("file", "open_file", frozenset(), "a regular file"),
     "dir": ("directory", "open_dir", frozenset(), "a directory, mirrored"),
-    "device": ("device", "open_device", frozenset({"size"}), "a block device, or a character device with size="),
+    "device": (
+        "device",
+        "open_device",
+        frozenset({"size"}),
+        "a block device, or a character device with size=",
+    ),
     "shm": ("shm", "open_shm", frozenset(), "a POSIX shared-memory object"),
     "fd": ("inherited", "open_fd", frozenset(), "a descriptor that mapfs inherited"),
     "zero": ("zero", "open_zero", frozenset(), "zero bytes"),

@@ -45,7 +45,10 @@ def open_beneath(root: int, path: bytes, flags: int, *, cross_mounts: bool = Tru
             if fd >= 0:
                 return int(fd)
             number = ctypes.get_errno()
-            if number in (errno.EAGAIN, errno.EINTR):  # a rename raced with the walk: openat2(2) says try again
+            if number in (
+                errno.EAGAIN,
+                errno.EINTR,
+            ):  # a rename raced with the walk: openat2(2) says try again
                 continue
             if number not in (errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
@@ -60,7 +63,11 @@ def _works(root: int) -> bool:
     """Tells an EPERM of the file from that of a container's filter, which forbids the call itself."""
     how = _How(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE)
     fd = _syscall(
-        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(root), ctypes.c_char_p(b"."), ctypes.byref(how), ctypes.c_size_t(24)
+        ctypes.c_long(_SYS_OPENAT2),
+        ctypes.c_int(root),
+        ctypes.c_char_p(b"."),
+        ctypes.byref(how),
+        ctypes.c_size_t(24),
     )
     if fd >= 0:
         os.close(fd)

@@ -80,6 +80,7 @@ def as_json(event: Event | Lost, wall_offset: int) -> dict[str, Any]:
         "size": event.size,
         "page": pages.start,
         "pages": len(pages),
+        "refaults": event.refaults,
         "tid": event.tid or None,
         "pid": thread.pid if thread else None,
         "command": thread.command if thread else None,

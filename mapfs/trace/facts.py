@@ -79,7 +79,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 Fact = MountFact | FileFact | ThreadFact | ReasonFact | EventsWanted | StatsWanted | Ended
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Fact)
+_decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
 
 
@@ -92,6 +92,7 @@ class FactSender:
     """The daemon's end. Callable from any thread; never waits and never raises."""
 
     def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)  # socket.send_fds drops its flags argument, MSG_DONTWAIT too
         self._socket = end
         self._lock = threading.Lock()
         self._late: deque[bytes] = deque()
@@ -105,7 +106,7 @@ class FactSender:
             while self._late and self.alive:
                 last = len(self._late) == 1
                 try:
-                    socket.send_fds(self._socket, [self._late[0]], fds if last else (), socket.MSG_DONTWAIT)
+                    socket.send_fds(self._socket, [self._late[0]], fds if last else ())
                 except BlockingIOError:
                     if fds:  # a descriptor cannot be kept back: its owner is told instead
                         self._late.pop()

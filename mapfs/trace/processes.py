@@ -82,7 +82,15 @@ class Threads:
         if before is None or fact != before.fact:
             self._last += 1
             fact = ThreadFact(
-                self._last, tid, fact.name, fact.pid, fact.started, fact.command, fact.cmdline, fact.container, fact.uid
+                self._last,
+                tid,
+                fact.name,
+                fact.pid,
+                fact.started,
+                fact.command,
+                fact.cmdline,
+                fact.container,
+                fact.uid,
             )
             self._learned(fact)
         self._known[tid] = _Known(fact.key, comm_fd, comm, False, fact)

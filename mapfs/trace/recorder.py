@@ -93,14 +93,14 @@ class Recorder:
         return self._finish()
 
     def _finish(self) -> bool:
-        complete = all([sink.close(_FINISH) for sink in self._sinks])
+        complete = [sink.close(_FINISH) for sink in self._sinks]
         if self.store is None:
-            return complete
+            return all(complete)
         if not self._served:
             self.store.discard()
         else:
             self.store.close(time.monotonic_ns())
-        return complete
+        return all(complete)
 
     def _drain(self, *, final: bool = False) -> int:
         """Takes what is in the ring, then the facts that it may refer to, and hands both on."""
@@ -123,7 +123,12 @@ class Recorder:
 
     def _classified(self, record: Record) -> Event:
         cls, refaults = self._classifier.classify(
-            record.op, record.file, record.offset, record.size, errno=record.errno, direct=bool(record.flags & DIRECT)
+            record.op,
+            record.file,
+            record.offset,
+            record.size,
+            errno=record.errno,
+            direct=bool(record.flags & DIRECT),
         )
         slot = record.serial % self.ring.slots
         self._classes[slot] = _CLASS_NUMBERS[cls]
@@ -159,7 +164,7 @@ class Recorder:
     def _take_facts(self) -> None:
         while not self.ended:
             try:
-                message, fds, _, _ = socket.recv_fds(self._socket, facts.LARGEST, 1, socket.MSG_DONTWAIT)
+                message, fds, _, _ = socket.recv_fds(self._socket, facts.LARGEST, 1)
             except BlockingIOError:
                 return
             except OSError:
@@ -207,7 +212,8 @@ class Recorder:
     def _prune_threads(self) -> None:
         """Of threads whose events have left the ring, nothing can be asked any more."""
         oldest = self.ring.oldest()
-        reader, alive = Reader(self.ring, oldest), set()
+        reader = Reader(self.ring, oldest)
+        alive: set[int] = set()
         while records := reader.take():
             alive.update(record.thread for record in records)
         newest = max(self.threads)
@@ -234,15 +240,17 @@ class Recorder:
 class RecorderProcess:
     """The daemon's handle of the recorder. Made before any thread, any mount, and any trio."""
 
-    def __init__(self, ring: Ring, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool = False) -> None:
-        """Forks it. Raises TraceError where the trace cannot be written."""
+    def __init__(
+        self, ring: Ring, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool = False, detach: bool = False
+    ) -> None:
+        """Forks it; `detach` lets go of the terminal. Raises TraceError where the trace cannot be written."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
             ours.close()
-            _child(ring, theirs, trace, makers, replace=replace)
+            _child(ring, theirs, trace, makers, replace=replace, detach=detach)
         theirs.close()
         answer = ours.recv(facts.LARGEST)
         if answer != b"ready":
@@ -262,7 +270,7 @@ class RecorderProcess:
 
 
 def _child(
-    ring: Ring, end: socket.socket, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool
+    ring: Ring, end: socket.socket, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool, detach: bool
 ) -> None:
     """All of the recorder's life; never returns."""
     code = 1
@@ -278,7 +286,10 @@ def _child(
         except MapfsError as error:
             end.send(str(error).encode())
             return
+        if detach:
+            null_stdio()
         end.send(b"ready")
+        end.setblocking(False)  # socket.recv_fds drops its flags argument, MSG_DONTWAIT too
         code = 0 if trio.run(Recorder(ring, end, store, makers).run) else 1
     except BaseException as error:
         warn(f"the recorder failed: {type(error).__name__}: {error}; the mount goes on without log and trace")
@@ -286,6 +297,14 @@ def _child(
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def null_stdio() -> None:
+    """Lets go of the terminal, or the pipe, that the command was started with."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
 
 
 def _close_others(keep: set[int]) -> None:

@@ -21,7 +21,7 @@ import mmap
 import os
 import platform
 import struct
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 SLOTS = 1 << 16
 _HEADER = mmap.PAGESIZE
@@ -57,7 +57,7 @@ class _Barrier:
     """membarrier(2), where the machine needs it or has it."""
 
     _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 1 << 1, 1 << 2
-    _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
+    _NUMBERS: ClassVar = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
 
     def __init__(self) -> None:
         self._call = ctypes.CDLL(None, use_errno=True).syscall
@@ -65,7 +65,9 @@ class _Barrier:
         self.works = self._number is not None and self._do(self._REGISTER_GLOBAL_EXPEDITED) == 0
 
     def _do(self, command: int) -> int:
-        return int(self._call(ctypes.c_long(self._number or 0), ctypes.c_int(command), ctypes.c_int(0), ctypes.c_int(0)))
+        return int(
+            self._call(ctypes.c_long(self._number or 0), ctypes.c_int(command), ctypes.c_int(0), ctypes.c_int(0))
+        )
 
     def register(self) -> None:
         """This process takes part in the barriers of others: to be called after a fork."""

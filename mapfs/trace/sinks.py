@@ -5,6 +5,7 @@ behind alone: past `capacity` waiting events it is given a `Lost` in their stead
 recorder's loop, let alone the mount.
 """
 
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -79,7 +80,5 @@ class SinkThread:
 
 def warn(text: str) -> None:
     """One line on standard error, if there is anybody to read it."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         print(f"mapfs: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass

@@ -37,7 +37,7 @@ class Node(ABC):
     def entry(self) -> Entry:
         """What stat(2) says of it, now."""
 
-    def forget(self) -> None:  # noqa: B027 -- most nodes live as long as the mount
+    def forget(self) -> None:
         """The kernel knows it no longer."""
 
     def path(self) -> bytes:

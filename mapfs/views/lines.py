@@ -10,7 +10,15 @@ from typing import Any
 
 from mapfs.units import format_ns
 
-_COLOURS = {"COLD": "36", "REFAULT": "33", "ERROR": "1;31", "WRITE": "35", "AHEAD": "34", "SHARED": "32", "JOINED": "32"}
+_COLOURS = {
+    "COLD": "36",
+    "REFAULT": "33",
+    "ERROR": "1;31",
+    "WRITE": "35",
+    "AHEAD": "34",
+    "SHARED": "32",
+    "JOINED": "32",
+}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 
 

@@ -1,0 +1,32 @@
+"""`mapfs summary TRACE|MNT`: what the demands add up to."""
+
+import click
+import msgspec
+from rich.console import Console
+
+from mapfs.trace.reader import open_trace
+from mapfs.views.summary import render, summarise
+
+
+@click.command(short_help="Add up the demands: by file and by process.")
+@click.argument("target", metavar="TRACE|MNT")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="Rows a table.")
+def command(target: str, as_json: bool, most: int) -> None:
+    """Print, for each file and each process, the pages demanded, re-faults, bytes and waits.
+
+    \b
+    pages      demanded for the first time      of      pages that the file has
+    re-faults  pages demanded again: they had left the page cache
+    wasted     bytes of the last page, where it was demanded, that hold nothing
+    """
+    reading = open_trace(target)
+    summary = summarise(reading.connection)
+    if as_json:
+        click.echo(msgspec.json.encode({**summary.as_json(), "note": reading.note}))
+        return
+    console = Console()
+    if reading.note:
+        console.print(reading.note, style="yellow", highlight=False)
+    render(summary, console, most=most)
+    click.echo(f"next: mapfs log {target}")

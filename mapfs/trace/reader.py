@@ -1,0 +1,248 @@
+"""Reading what was recorded: a trace file, or a running mount, through the same few calls.
+
+A running mount is read from its `.mapfs/events` into a trace in memory, so that every view is a query on the
+tables of docs/TRACE.md. What a trace from a stranger holds is data: the file is opened read-only, and is
+refused unless it says that it is a trace.
+"""
+
+import errno
+import itertools
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from mapfs.errors import TraceError, errno_name
+from mapfs.trace.events import OPS, Event, Lost
+from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
+
+EVENTS = os.path.join(".mapfs", "events")
+STATS = os.path.join(".mapfs", "stats")
+_PIECE = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An opened trace. `note` is a sentence on what it cannot show, if there is something."""
+
+    connection: sqlite3.Connection
+    note: str | None = None
+
+
+def is_mount(target: str) -> bool:
+    """Whether `target` is the root of a running mount. Raises TraceError where it was one and its daemon is gone."""
+    try:
+        return os.path.isdir(target) and os.path.exists(os.path.join(target, EVENTS))
+    except OSError as error:
+        raise TraceError(f"{target} does not answer: {error.strerror}; clean up with mapfs umount {target}") from error
+
+
+def open_trace(target: str) -> Reading:
+    """The trace file or running mount `target`. Raises TraceError where it is neither."""
+    _refuse_dead(target)
+    return _of_mount(target) if is_mount(target) else Reading(_of_file(target))
+
+
+def mount_stats(mount: str) -> dict[str, Any]:
+    """What `.mapfs/stats` says. Raises TraceError where nobody answers."""
+    try:
+        with open(os.path.join(mount, STATS), "rb") as file:
+            stats = msgspec.json.decode(file.read())
+    except (OSError, msgspec.DecodeError) as error:
+        raise TraceError(f"{mount} does not answer: {error}") from error
+    assert isinstance(stats, dict)
+    return stats
+
+
+def mount_events(mount: str, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """The events of a running mount, as docs/TRACE.md has them; with `follow`, until it is unmounted."""
+    for line in mount_lines(mount, follow=follow):
+        yield msgspec.json.decode(line)
+
+
+def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
+    """The lines of `.mapfs/events`, each with its newline."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NONBLOCK)
+    try:
+        fd = os.open(os.path.join(mount, EVENTS), flags)
+    except OSError as error:
+        raise TraceError(f"{mount} does not answer: {error.strerror}") from error
+    rest = b""
+    try:
+        while True:
+            try:
+                piece = os.read(fd, _PIECE)
+            except OSError as error:
+                if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV) and follow:
+                    return  # unmounted
+                raise TraceError(f"{mount} does not answer: {error.strerror}") from error
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+    finally:
+        os.close(fd)
+
+
+def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of a trace past the serial number `after`, with the keys of docs/TRACE.md and `serial`."""
+    losses = connection.execute(
+        "SELECT serial, count FROM losses WHERE serial > ? ORDER BY serial", (after,)
+    ).fetchall()
+    for row in connection.execute(_EVENTS, (after,)):
+        serial, number, direct, *values = row
+        while losses and losses[0][0] <= serial:
+            yield {"op": "lost", "count": losses.pop(0)[1], "skipped": False, "serial": serial}
+        event = dict(zip(_KEYS, values, strict=True))
+        event["op"] = OPS.get(event["op"], "?")
+        event["via"] = "read" if direct else "?"
+        event["error"] = errno_name(number) if number else None
+        event.update(by=None, label=None, serial=serial)
+        yield event
+
+
+_KEYS = (
+    "time_ns", "wall_ns", "op", "class", "file", "offset", "size", "page", "pages", "tid", "pid", "command",
+    "container", "wait_ns", "refaults", "reason",
+)  # fmt: skip
+_EVENTS = """
+    SELECT r.serial, r.errno, r.direct, r.time_ns, r.time_ns - m.monotonic_ns + m.wall_ns, r.op, r.class,
+        coalesce(f.path, '?'), r.offset, r.size, r.offset / m.page_size,
+        max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset / m.page_size),
+        nullif(r.tid, 0), t.pid, t.command, t.container, r.wait_ns, r.refaults, w.text
+    FROM requests r CROSS JOIN mount m LEFT JOIN files f ON f.id = r.file LEFT JOIN threads t ON t.id = r.thread
+    LEFT JOIN reasons w ON w.id = r.reason WHERE r.serial > ? ORDER BY r.serial"""
+
+
+def has_ended(connection: sqlite3.Connection) -> bool:
+    """Whether the mount of this trace is over."""
+    return connection.execute("SELECT ended_ns FROM mount").fetchone() not in ((None,), None)
+
+
+def _refuse_dead(target: str) -> None:
+    try:
+        os.stat(target)
+    except FileNotFoundError:
+        raise TraceError(f"{target} does not exist; give a trace (mapfs mount --trace FILE) or a mount") from None
+    except OSError as error:
+        remedy = f"; clean up with mapfs umount {target}" if error.errno == errno.ENOTCONN else ""
+        raise TraceError(f"{target} does not answer: {error.strerror}{remedy}") from error
+
+
+def _of_file(path: str) -> sqlite3.Connection:
+    if os.path.isdir(path):
+        raise TraceError(f"{path} is a directory, but no mapfs mount")
+    url = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    try:
+        connection = sqlite3.connect(url, uri=True)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        raise TraceError(f"{path} is not a trace: {error}") from error
+    if application != APPLICATION_ID:
+        raise TraceError(f"{path} is a SQLite database, but not a trace of mapfs")
+    if version != FORMAT:
+        raise TraceError(
+            f"{path} has the trace format {version}, this mapfs reads {FORMAT}; use the mapfs that wrote it"
+        )
+    return connection
+
+
+def _of_mount(mount: str) -> Reading:
+    stats = mount_stats(mount)
+    events = mount_events(mount, follow=False)
+    first = next(events, None)
+    if first is not None and first["op"] == "lost":
+        trace = stats.get("trace")
+        if trace and os.access(trace, os.R_OK):
+            return Reading(_of_file(trace))
+    store = Store(":memory:")
+    loader = _Loader(store, mount, stats)
+    missing = loader.load(first, events)
+    note = f"{missing:,} older events have left the ring; mount with --trace FILE to keep them all" if missing else None
+    return Reading(store.connection, note)
+
+
+class _Loader:
+    """Turns events in JSON back into rows of a trace in memory."""
+
+    def __init__(self, store: Store, mount: str, stats: dict[str, Any]) -> None:
+        self._store = store
+        self._mount = mount
+        self._files: dict[str, FileFact] = {}
+        self._threads: dict[tuple[int, int | None, str | None], ThreadFact] = {}
+        self._page_size = int(stats["page_size"])
+        store.fact(
+            MountFact(
+                stats["mountpoint"], stats["version"], stats["link"], self._page_size, stats["readahead"],
+                int(stats["daemon"]["pid"]), 0, 0,
+            )
+        )  # fmt: skip
+
+    def load(self, first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> int:
+        """Loads all; returns how many events were lost."""
+        everything = itertools.chain([first] if first else [], rest)
+        batch = [self._event(event, serial) for serial, event in enumerate(everything, 1)]
+        self._store.events(batch)
+        return sum(event.count for event in batch if isinstance(event, Lost))
+
+    def _event(self, event: dict[str, Any], serial: int) -> Event | Lost:
+        if event["op"] == "lost":
+            return Lost(event["count"])
+        return Event(
+            serial=serial,
+            time_ns=event["wall_ns"],
+            wait_ns=event["wait_ns"],
+            op=next(number for number, name in OPS.items() if name == event["op"]),
+            cls=event["class"],
+            file=self._file(event["file"]),
+            offset=event["offset"],
+            size=event["size"],
+            thread=self._thread(event),
+            tid=event["tid"] or 0,
+            errno=getattr(errno, event["error"] or "", 0),
+            reason=event["reason"],
+            refaults=event["refaults"],
+            direct=event["via"] == "read",
+            unique=0,
+        )
+
+    def _file(self, path: str) -> FileFact:
+        fact = self._files.get(path)
+        if fact is None:
+            try:
+                size = os.stat(os.path.join(self._mount, path)).st_size
+            except OSError:
+                size = 0
+            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, "?", size, 1)
+            self._store.fact(fact)
+        return fact
+
+    def _thread(self, event: dict[str, Any]) -> ThreadFact | None:
+        if event["pid"] is None:
+            return None
+        key = (event["tid"], event["pid"], event["command"])
+        fact = self._threads.get(key)
+        if fact is None:
+            number = len(self._threads) + 1
+            fact = ThreadFact(
+                number,
+                event["tid"],
+                event["command"],
+                event["pid"],
+                0,
+                event["command"],
+                "",
+                event["container"],
+                0,
+            )
+            self._threads[key] = fact
+            self._store.fact(fact)
+        return fact
