@@ -1,0 +1,59 @@
+"""One demand, one request, one event, by the right thread: the core promise, on real mounts."""
+
+import sqlite3
+from pathlib import Path
+
+from mapfs.trace.reader import open_trace, trace_events
+from tests.conftest import Mounter
+from tests.support import client
+
+
+def test_first_touch_is_one_line_and_a_second_process_has_none(mount: Mounter) -> None:
+    daemon = mount("pages=pages:64p")
+    said = client("touch", daemon.file("pages"), "3", "7")
+    assert said["numbers"] == [3, 7]
+    again = client("touch", daemon.file("pages"), "3", "7")
+    assert again["numbers"] == [3, 7]
+    assert daemon.umount() == 0
+    assert len(daemon.log) == 2
+    for line, page in zip(daemon.log, (3, 7), strict=True):
+        _, cls, who, file, word, number, offset, *_ = line.split()
+        assert (cls, file, word, number) == ("COLD", "pages", "page", str(page))
+        assert who.endswith(f"/{said['pid']}") and who.startswith("python")
+        assert int(offset, 16) == page * 4096
+
+
+def test_20000_random_touches_are_20000_events_everywhere(mount: Mounter, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.db"
+    daemon = mount("pages=pages:20000p", "--trace", str(trace))
+    said = client("shuffled", daemon.file("pages"), "20000", "1")
+    assert said["wrong"] == []
+    streamed = daemon.events()
+    stats = daemon.stats()
+    assert daemon.umount() == 0
+
+    recorded = list(trace_events(open_trace(str(trace)).connection))
+    expected = [(page, 1, "COLD", said["tid"], said["pid"]) for page in said["pages"]]
+    for events in (streamed, recorded):
+        got = [(event["page"], event["pages"], event["class"], event["tid"], event["pid"]) for event in events]
+        assert got == expected
+    assert [int(line.split()[5]) for line in daemon.log] == said["pages"]
+    assert (stats["requests"], stats["pages"], stats["lost"]) == (20000, 20000, 0)
+
+
+def test_threads_and_forked_children_are_told_apart(mount: Mounter, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.db"
+    daemon = mount("pages=pages:20250p", "-q", "--trace", str(trace), wait=False).wait_mounted()
+    said = client("threads", daemon.file("pages"), "8", "2250")
+    assert said["wrong"] == []
+    assert said["status"] == 0
+    assert daemon.umount() == 0
+    database = sqlite3.connect(trace)
+    by_thread: dict[tuple[int, int], list[int]] = {}
+    for page, tid, pid in database.execute("SELECT page, tid, pid FROM events"):
+        by_thread.setdefault((pid, tid), []).append(page)
+    database.close()
+    expected = {(said["pid"], int(tid)): pages for tid, pages in said["shares"].items()}
+    expected[(said["child"], said["child"])] = list(range(18000, 20250))
+    assert {who: sorted(pages) for who, pages in by_thread.items()} == expected
+
