@@ -1,6 +1,7 @@
 """`mapfs log TRACE|MNT`: the events, a line each."""
 
 import fnmatch
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ def command(target: str, follow: bool, as_json: bool, glob: str | None, pid: int
 
     A mount keeps its newest 65,000 events; a trace (mount --trace FILE) has all of them.
     """
+    if follow:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as for tail -f: a handler of Python's could come too late
     lines = Lines(colour=wants_colour(sys.stdout))
     encode = msgspec.json.Encoder().encode
     for event in _events(target, follow=follow):

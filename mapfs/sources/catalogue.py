@@ -11,22 +11,22 @@ from mapfs.sources.spec import Spec
 
 Opener = Callable[[Spec], Source | DirectorySource]
 
-#: kind: (module, function, the options it knows, what it is)
+#: kind: (module, as import_module takes it, function, the options it knows, what it is)
 KINDS: dict[str, tuple[str, str, frozenset[str], str]] = {
-    "file": ("file", "open_file", frozenset(), "a regular file"),
-    "dir": ("directory", "open_dir", frozenset(), "a directory, mirrored"),
+    "file": (".file", "open_file", frozenset(), "a regular file"),
+    "dir": (".directory", "open_dir", frozenset(), "a directory, mirrored"),
     "device": (
-        "device",
+        ".device",
         "open_device",
         frozenset({"size"}),
         "a block device, or a character device with size=",
     ),
-    "shm": ("shm", "open_shm", frozenset(), "a POSIX shared-memory object"),
-    "fd": ("inherited", "open_fd", frozenset(), "a descriptor that mapfs inherited"),
-    "zero": ("zero", "open_zero", frozenset(), "zero bytes"),
-    "pages": ("pages", "open_pages", frozenset(), "pages that carry their own number"),
-    "random": ("random", "open_random", frozenset({"seed"}), "seeded random bytes"),
-    "text": ("text", "open_text", frozenset(), "the text itself"),
+    "shm": (".shm", "open_shm", frozenset(), "a POSIX shared-memory object"),
+    "fd": (".inherited", "open_fd", frozenset(), "a descriptor that mapfs inherited"),
+    "zero": (".zero", "open_zero", frozenset(), "zero bytes"),
+    "pages": (".pages", "open_pages", frozenset(), "pages that carry their own number"),
+    "random": (".random", "open_random", frozenset({"seed"}), "seeded random bytes"),
+    "text": (".text", "open_text", frozenset(), "the text itself"),
 }
 
 
@@ -48,5 +48,5 @@ def parse(text: str) -> Spec:
 def open_spec(spec: Spec) -> Source | DirectorySource:
     """The source that `spec` names. Raises SpecError for a bad argument, SourceError where it fails."""
     module, function, *_ = KINDS[spec.kind]
-    opener: Opener = getattr(importlib.import_module(f"mapfs.sources.{module}"), function)
+    opener: Opener = getattr(importlib.import_module(module, __package__), function)
     return opener(spec)

@@ -5,6 +5,7 @@ tables of docs/TRACE.md. What a trace from a stranger holds is data: the file is
 refused unless it says that it is a trace.
 """
 
+import contextlib
 import errno
 import itertools
 import os
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from mapfs.errors import TraceError, errno_name
+from mapfs.errors import TraceError, errno_name, reason_of
 from mapfs.trace.events import OPS, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
 from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
@@ -24,6 +25,7 @@ from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
 EVENTS = os.path.join(".mapfs", "events")
 STATS = os.path.join(".mapfs", "stats")
 _PIECE = 1 << 17
+_GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV)  # what a mount without its daemon answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,29 @@ class Reading:
 
 
 def is_mount(target: str) -> bool:
-    """Whether `target` is the root of a running mount. Raises TraceError where it was one and its daemon is gone."""
+    """Whether `target` is the root of a mount. Raises TraceError where it does not exist or does not answer."""
     try:
-        return os.path.isdir(target) and os.path.exists(os.path.join(target, EVENTS))
+        os.stat(target)
+        os.stat(os.path.join(target, EVENTS))
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        if os.path.isdir(target):
+            raise TraceError(f"{target} is a directory, but no mapfs mount") from None
+        raise TraceError(f"{target} does not exist; give a trace (mapfs mount --trace FILE) or a mount") from None
     except OSError as error:
-        raise TraceError(f"{target} does not answer: {error.strerror}; clean up with mapfs umount {target}") from error
+        raise _silent(target, error) from error
+    return True
+
+
+def _silent(mount: str, error: Exception) -> TraceError:
+    """The sentence for a mount that does not answer."""
+    remedy = f"; clean up with mapfs umount {mount}" if getattr(error, "errno", None) in _GONE else ""
+    return TraceError(f"{mount} does not answer: {reason_of(error)}{remedy}")
 
 
 def open_trace(target: str) -> Reading:
     """The trace file or running mount `target`. Raises TraceError where it is neither."""
-    _refuse_dead(target)
     return _of_mount(target) if is_mount(target) else Reading(_of_file(target))
 
 
@@ -54,7 +69,7 @@ def mount_stats(mount: str) -> dict[str, Any]:
         with open(os.path.join(mount, STATS), "rb") as file:
             stats = msgspec.json.decode(file.read())
     except (OSError, msgspec.DecodeError) as error:
-        raise TraceError(f"{mount} does not answer: {error}") from error
+        raise _silent(mount, error) from error
     assert isinstance(stats, dict)
     return stats
 
@@ -71,23 +86,24 @@ def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
     try:
         fd = os.open(os.path.join(mount, EVENTS), flags)
     except OSError as error:
-        raise TraceError(f"{mount} does not answer: {error.strerror}") from error
+        raise _silent(mount, error) from error
     rest = b""
     try:
         while True:
             try:
                 piece = os.read(fd, _PIECE)
             except OSError as error:
-                if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV) and follow:
+                if error.errno in (*_GONE, errno.EIO) and follow:
                     return  # unmounted
-                raise TraceError(f"{mount} does not answer: {error.strerror}") from error
+                raise _silent(mount, error) from error
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 yield line + b"\n"
     finally:
-        os.close(fd)
+        with contextlib.suppress(OSError):  # closing asks the daemon too, which may be gone
+            os.close(fd)
 
 
 def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -125,19 +141,7 @@ def has_ended(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT ended_ns FROM mount").fetchone() not in ((None,), None)
 
 
-def _refuse_dead(target: str) -> None:
-    try:
-        os.stat(target)
-    except FileNotFoundError:
-        raise TraceError(f"{target} does not exist; give a trace (mapfs mount --trace FILE) or a mount") from None
-    except OSError as error:
-        remedy = f"; clean up with mapfs umount {target}" if error.errno == errno.ENOTCONN else ""
-        raise TraceError(f"{target} does not answer: {error.strerror}{remedy}") from error
-
-
 def _of_file(path: str) -> sqlite3.Connection:
-    if os.path.isdir(path):
-        raise TraceError(f"{path} is a directory, but no mapfs mount")
     url = f"file:{quote(os.path.abspath(path))}?mode=ro"
     try:
         connection = sqlite3.connect(url, uri=True)

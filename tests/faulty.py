@@ -1,0 +1,86 @@
+"""mapfs with sources that misbehave on demand: `python -m tests.faulty mount MNT NAME=raises:KeyError`.
+
+    raises:NAME   a read raises the built-in exception NAME
+    returns:NAME  a read gives what it must not: short, long, none, text, wide
+    gate:PATH     pages of numbers; a read of page n waits until the file PATH, or PATH.n, exists
+"""
+
+import builtins
+import os
+import time
+
+from mapfs.commands import main
+from mapfs.sources import catalogue
+from mapfs.sources.base import Buffer, Source
+from mapfs.sources.pages import PagesSource
+from mapfs.sources.spec import Spec
+from mapfs.units import PAGE_SIZE
+
+_PAGES = 64
+
+
+class Raises(Source):
+    """Raises; for `now`, already in try_read, where the leader itself meets it."""
+
+    def __init__(self, name: str) -> None:
+        self._now = name.startswith("now-")
+        self._error = getattr(builtins, name.removeprefix("now-"))
+
+    @property
+    def size(self) -> int:
+        return _PAGES * PAGE_SIZE
+
+    def read(self, offset: int, size: int) -> Buffer:
+        raise self._error("on purpose")
+
+    def try_read(self, offset: int, size: int) -> Buffer | None:
+        if self._now:
+            raise self._error("on purpose")
+        return None
+
+
+class Returns(PagesSource):
+    """Gives something wrong."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_PAGES * PAGE_SIZE)
+        self._name = name
+
+    def try_read(self, offset: int, size: int) -> bytes:
+        data = super().read(offset, size)
+        wrong = {
+            "short": data[:-1],
+            "long": data + b"x",
+            "none": memoryview(b""),
+            "text": "x" * size,
+            "wide": memoryview(data * 8).cast("Q"),
+        }
+        return wrong[self._name]  # type: ignore[return-value] -- that is the point
+
+
+class Gate(PagesSource):
+    """Waits for a file to appear."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(_PAGES * PAGE_SIZE)
+        self._path = path
+
+    def try_read(self, offset: int, size: int) -> bytes:
+        return None  # type: ignore[return-value] -- Source allows it, GeneratedSource never needs it
+
+    def read(self, offset: int, size: int) -> bytes:
+        own = f"{self._path}.{offset // PAGE_SIZE}"
+        while not (os.path.exists(self._path) or os.path.exists(own)):
+            time.sleep(0.002)
+        return super().read(offset, size)
+
+
+def open_faulty(spec: Spec) -> Source:
+    """What the kinds above stand for."""
+    return {"raises": Raises, "returns": Returns, "gate": Gate}[spec.kind](spec.arg)
+
+
+if __name__ == "__main__":
+    for kind in ("raises", "returns", "gate"):
+        catalogue.KINDS[kind] = ("tests.faulty", "open_faulty", frozenset(), "for tests")
+    main()

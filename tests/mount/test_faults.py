@@ -1,0 +1,236 @@
+"""What goes wrong reaches the one who asked, and nobody else; nothing and nobody stays stuck."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mapfs.fuse.device import mounted_at
+from mapfs.trace.reader import open_trace, trace_events
+from tests.conftest import Mounter
+from tests.support import ROOT, WITHIN, Daemon, Holder, client, mapfs, wait_until
+
+FAULTY = [sys.executable, "-m", "tests.faulty"]
+
+
+def touching(daemon: Daemon, name: str, *pages: str) -> "subprocess.Popen[str]":
+    """A client that touches pages of a file, started and left alone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.client", "touch", daemon.file(name), *pages],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def waiting(daemon: Daemon, count: int) -> None:
+    """Until `count` demands wait for their source."""
+    wait_until(lambda: daemon.stats()["daemon"]["waiting_demands"] == count, f"{count} waiting demands")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "raises:ValueError", "raises:OSError", "raises:SystemExit", "raises:KeyboardInterrupt", "raises:MemoryError",
+        "raises:RecursionError", "raises:GeneratorExit", "raises:StopIteration", "raises:now-ValueError",
+        "raises:now-KeyboardInterrupt", "raises:now-SystemExit", "returns:short", "returns:long", "returns:none",
+        "returns:text", "returns:wide",
+    ],
+)  # fmt: skip
+def test_a_source_that_fails_is_an_error_of_that_request_alone(mount: Mounter, spec: str) -> None:
+    daemon = mount(f"bad={spec}", "good=pages:4p", command=FAULTY)
+    toucher = touching(daemon, "bad", "5")
+    assert toucher.wait(WITHIN) == -signal.SIGBUS
+    assert client("read", daemon.file("bad"), "4096", "100") == {"errno": errno.EIO}
+    assert client("touch", daemon.file("good"), "1")["numbers"] == [1]
+    errors = [event for event in daemon.events() if event["file"] == "bad"]
+    assert [(event["class"], event["page"], event["error"]) for event in errors] == [
+        ("ERROR", 5, "EIO"),
+        ("ERROR", 5, "EIO"),  # the kernel asks once more, without reading ahead, before it gives up (mm/filemap.c)
+        ("ERROR", 1, "EIO"),
+        ("ERROR", 1, "EIO"),
+    ]
+    assert all(event["reason"] for event in errors)
+    assert daemon.umount() == 0
+    lines = [line for line in daemon.log if "  ERROR  " in line]
+    assert len(lines) == 4
+    assert all(f"EIO: {errors[0]['reason']}" in line for line in lines)
+
+
+def test_a_backing_file_that_shrinks_is_sigbus_and_never_a_shrunken_file(mount: Mounter, tmp_path: Path) -> None:
+    backing = tmp_path / "data"
+    backing.write_bytes(bytes(10 * 4096))
+    daemon = mount(f"data=file:{backing}")
+    with Holder(daemon.file("data"), "0") as holder:
+        os.truncate(backing, 4096)
+        toucher = client("read", daemon.file("data"), "0", "4096")
+        assert toucher["data"] == bytes(4096).hex()
+        assert holder.release() == {"again": [0]}
+    assert daemon.umount() == 0
+
+
+def test_slow_demands_delay_no_other_and_are_answered_when_the_source_is(mount: Mounter, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    daemon = mount(f"slow=gate:{gate}", "fast=pages:64p", "--threads=3", command=FAULTY)
+    clients = [touching(daemon, "slow", str(page)) for page in range(6)]
+    waiting(daemon, 6)
+    assert daemon.stats()["daemon"]["pager_threads"] == 4  # three that wait, one that leads; three demands queue
+    assert client("touch", daemon.file("fast"), "0-63")["numbers"] == list(range(64))
+    assert sorted(os.listdir(daemon.path)) == [".mapfs", "fast", "slow"]
+    gate.touch()
+    assert [each.wait(WITHIN) for each in clients] == [0] * 6
+    assert sorted(page for _, page in daemon.demands("slow")) == list(range(6))
+    assert daemon.umount() == 0
+
+
+def test_many_waiters_of_one_page_are_one_request(mount: Mounter, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    daemon = mount(f"slow=gate:{gate}", command=FAULTY)
+    clients = [touching(daemon, "slow", "9") for _ in range(5)]
+    waiting(daemon, 1)
+    gate.touch()
+    assert [each.wait(WITHIN) for each in clients] == [0] * 5
+    assert daemon.demands("slow") == [("COLD", 9)]
+
+
+def test_a_waiting_thread_can_be_killed(mount: Mounter, tmp_path: Path) -> None:
+    daemon = mount(f"slow=gate:{tmp_path / 'never'}", command=FAULTY)
+    victim = touching(daemon, "slow", "2")
+    waiting(daemon, 1)
+    victim.kill()
+    assert victim.wait(WITHIN) == -signal.SIGKILL
+    waiting(daemon, 0)
+    events = daemon.events()
+    assert [(event["class"], event["error"], event["page"]) for event in events] == [("ERROR", "EINTR", 2)]
+    assert daemon.umount() == 0
+
+
+def test_a_signal_that_does_not_kill_leaves_the_demand_waiting_and_a_later_kill_ends_it(
+    mount: Mounter, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    daemon = mount(f"slow=gate:{gate}", command=FAULTY)
+    stopped, killed = touching(daemon, "slow", "1"), touching(daemon, "slow", "2")
+    waiting(daemon, 2)
+    for victim in (stopped, killed):
+        victim.send_signal(signal.SIGCHLD)  # ignored by default, so no interruption at all
+        victim.send_signal(signal.SIGSTOP)
+        victim.send_signal(signal.SIGCONT)
+    killed.kill()
+    assert killed.wait(WITHIN) == -signal.SIGKILL
+    waiting(daemon, 1)
+    (tmp_path / "gate.1").touch()
+    assert stopped.wait(WITHIN) == 0
+    assert daemon.umount() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_mount_and_what_waits_gets_an_error(
+    mount: Mounter, tmp_path: Path, number: signal.Signals
+) -> None:
+    trace = tmp_path / "trace.db"
+    daemon = mount(f"slow=gate:{tmp_path / 'never'}", "--trace", str(trace), command=FAULTY)
+    client_ = touching(daemon, "slow", "2")
+    waiting(daemon, 1)
+    daemon.process.send_signal(number)
+    assert daemon.wait_end() == 0
+    assert client_.wait(WITHIN) == -signal.SIGBUS
+    assert mounted_at(daemon.path) is None
+    assert not os.path.exists(daemon.path)  # mapfs made it
+    events = list(trace_events(open_trace(str(trace)).connection))
+    # asked for once, or once more before the mount was gone
+    assert {(event["class"], event["page"], event["error"]) for event in events} == {("ERROR", 2, "EIO")}
+
+
+def test_a_busy_mount_is_detached_by_ctrl_c(mount: Mounter) -> None:
+    daemon = mount("pages=pages:8p")
+    with Holder(daemon.file("pages"), "3") as holder:
+        daemon.process.send_signal(signal.SIGINT)
+        assert daemon.wait_end() == 0
+        assert "fails" in daemon.wait_line("is still used; detached")
+        assert mounted_at(daemon.path) is None
+        assert holder.release() == {"again": [3]}  # resident pages stay
+
+
+def test_kill_9_loses_no_answered_event_and_umount_cleans_up(mount: Mounter, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.db"
+    progress = tmp_path / "progress"
+    daemon = mount("pages=pages:1G", "-q", "--trace", str(trace), wait=False).wait_mounted()
+    recorder = os.pidfd_open(daemon.stats()["recorder_pid"])
+    toucher = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            # the page just touched is noted in shared memory, which outlives the SIGBUS
+            "import mmap, os, sys\n"
+            "fd = os.open(sys.argv[1], os.O_RDONLY); m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)\n"
+            "p = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT); os.ftruncate(p, 8); n = mmap.mmap(p, 8)\n"
+            "for page in range(262144):\n"
+            "    m[page * 4096]\n"
+            "    n[:8] = (page + 1).to_bytes(8, 'little')\n",
+            daemon.file("pages"),
+            str(progress),
+        ]
+    )
+    wait_until(
+        lambda: progress.exists() and int.from_bytes(progress.read_bytes()[:8], "little") > 2000, "some demands"
+    )
+    daemon.process.kill()
+    assert toucher.wait(WITHIN) == -signal.SIGBUS
+    done = int.from_bytes(progress.read_bytes(), "little")
+    wait_until(lambda: _ended(recorder), "the end of the recorder")
+    os.close(recorder)
+    events = list(trace_events(open_trace(str(trace)).connection))
+    pages = [event["page"] for event in events]
+    assert pages == list(range(len(pages)))
+    assert len(pages) in (done, done + 1)  # the last one answered may not have been touched
+    stale = mapfs("summary", daemon.path, check=False)
+    assert (stale.returncode, "mapfs umount" in stale.stderr) == (1, True)
+    mapfs("umount", daemon.path)
+    assert mounted_at(daemon.path) is None
+
+
+def _ended(pidfd: int) -> bool:
+    import select
+
+    return bool(select.select([pidfd], [], [], 0)[0])
+
+
+def test_a_killed_recorder_does_not_reach_the_mount(mount: Mounter, tmp_path: Path) -> None:
+    daemon = mount("pages=pages:64p", "--trace", str(tmp_path / "trace.db"))
+    recorder = daemon.stats()["recorder_pid"]
+    assert client("touch", daemon.file("pages"), "1")["numbers"] == [1]
+    os.kill(recorder, signal.SIGKILL)
+    assert client("touch", daemon.file("pages"), "2-40")["numbers"] == list(range(2, 41))
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait_end() == 1
+    assert "not complete" in daemon.wait_line("not complete")
+    assert mounted_at(daemon.path) is None
+
+
+def test_a_stopped_recorder_does_not_reach_the_mount(mount: Mounter) -> None:
+    daemon = mount("pages=pages:64p")
+    recorder = daemon.stats()["recorder_pid"]
+    os.kill(recorder, signal.SIGSTOP)
+    try:
+        assert client("touch", daemon.file("pages"), "0-63")["numbers"] == list(range(64))
+    finally:
+        os.kill(recorder, signal.SIGCONT)
+    assert [page for _, page in daemon.demands("pages")] == list(range(64))
+
+
+def test_a_full_disk_stops_the_trace_and_not_the_mount(mount: Mounter, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", str(small)], check=True, timeout=WITHIN)
+    try:
+        daemon = mount("pages=pages:20000p", "-q", "--trace", str(small / "t.db"), wait=False).wait_mounted()
+        said = client("shuffled", daemon.file("pages"), "20000", "3")
+        assert said["wrong"] == []
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.wait_end() == 1
+        assert "stopped" in daemon.wait_line("the trace")
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True, timeout=WITHIN)
