@@ -59,7 +59,7 @@ def attributes(node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
     made.st_nlink = entry.nlink
     made.st_uid, made.st_gid, made.st_rdev = entry.uid, entry.gid, entry.rdev
     made.st_size, made.st_blksize = entry.size, PAGE_SIZE
-    made.st_blocks = entry.blocks or -(-entry.size // 512)
+    made.st_blocks = -(-entry.size // 512) if entry.blocks is None else entry.blocks
     made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = entry.atime_ns, entry.mtime_ns, entry.ctime_ns
     return made
 

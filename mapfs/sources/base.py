@@ -68,7 +68,8 @@ class Entry:
     mtime_ns: int = field(default_factory=time.time_ns)
     ctime_ns: int = field(default_factory=time.time_ns)
     rdev: int = 0
-    blocks: int = 0
+    #: Of 512 bytes; None: as many as the size takes.
+    blocks: int | None = None
     #: Equal for two names of the same file (hard links), None where the source cannot tell.
     identity: Hashable = None
 

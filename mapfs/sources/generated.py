@@ -3,7 +3,6 @@
 from abc import abstractmethod
 
 from mapfs.sources.base import Entry, Source
-from mapfs.units import page_count
 
 
 class GeneratedSource(Source):
@@ -12,7 +11,7 @@ class GeneratedSource(Source):
     def __init__(self, length: int, block_size: int) -> None:
         self._length = length
         self._block_size = block_size
-        self._entry = Entry(size=length, blocks=page_count(length))
+        self._entry = Entry(size=length)
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 WAL while the mount lives, so that it can be read at any time; one plain file once it has ended.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -147,9 +148,12 @@ class Store:
     def close(self, ended_ns: int | None) -> None:
         """Ends the trace; `ended_ns` is CLOCK_MONOTONIC at the end of the mount. It is one plain file then."""
         self._db.execute("UPDATE mount SET ended_ns = ?", (ended_ns,))
-        if self.path != ":memory:":
+        if self.path == ":memory:":
+            return
+        with contextlib.suppress(sqlite3.OperationalError):  # somebody is reading it: it stays in WAL, whole all the same
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode = DELETE")
-            self._db.close()
+        self._db.close()
 
     @property
     def connection(self) -> sqlite3.Connection:

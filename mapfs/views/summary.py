@@ -161,6 +161,7 @@ def render(summary: Summary, console: Console, *, most: int = 20) -> None:
         f"({format_size(total.bytes)}) in {format_ns(summary.span_ns)}, {total.refaults:,} re-faults, "
         f"wait p50 {format_ns(total.wait_p50_ns)}, p99 {format_ns(total.wait_p99_ns)}",
         highlight=False,
+        soft_wrap=True,
     )
     if summary.lost:
         console.print(f"[red]lost {summary.lost:,} events: they are in none of these numbers[/]", highlight=False)
