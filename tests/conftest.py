@@ -11,7 +11,7 @@ from tests.support import Daemon
 Mounter = Callable[..., Daemon]
 
 
-@pytest.fixture()
+@pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mounter]:
     """Starts daemons: `mount("a=pages:4p", "--trace", ...)`, ready when it returns. All end with the test."""
     daemons: list[Daemon] = []

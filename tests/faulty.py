@@ -1,8 +1,8 @@
 """mapfs with sources that misbehave on demand: `python -m tests.faulty mount MNT NAME=raises:KeyError`.
 
-    raises:NAME   a read raises the built-in exception NAME
-    returns:NAME  a read gives what it must not: short, long, none, text, wide
-    gate:PATH     pages of numbers; a read of page n waits until the file PATH, or PATH.n, exists
+raises:NAME   a read raises the built-in exception NAME
+returns:NAME  a read gives what it must not: short, long, none, text, wide
+gate:PATH     pages of numbers; a read of page n waits until the file PATH, or PATH.n, exists
 """
 
 import builtins

@@ -81,9 +81,7 @@ class Holder:
 class Daemon:
     """A `mapfs mount` in the foreground, its standard error read line by line."""
 
-    def __init__(
-        self, path: Path | str, *args: str, command: list[str] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, path: Path | str, *args: str, command: list[str] | None = None, **options: Any) -> None:
         self.path = str(path)
         command = command or [sys.executable, "-m", "mapfs"]
         self.process = subprocess.Popen(

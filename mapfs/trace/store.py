@@ -150,7 +150,9 @@ class Store:
         self._db.execute("UPDATE mount SET ended_ns = ?", (ended_ns,))
         if self.path == ":memory:":
             return
-        with contextlib.suppress(sqlite3.OperationalError):  # somebody is reading it: it stays in WAL, whole all the same
+        with contextlib.suppress(
+            sqlite3.OperationalError
+        ):  # somebody is reading it: it stays in WAL, whole all the same
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()

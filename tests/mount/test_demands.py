@@ -56,4 +56,3 @@ def test_threads_and_forked_children_are_told_apart(mount: Mounter, tmp_path: Pa
     expected = {(said["pid"], int(tid)): pages for tid, pages in said["shares"].items()}
     expected[(said["child"], said["child"])] = list(range(18000, 20250))
     assert {who: sorted(pages) for who, pages in by_thread.items()} == expected
-

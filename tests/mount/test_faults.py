@@ -174,9 +174,7 @@ def test_kill_9_loses_no_answered_event_and_umount_cleans_up(mount: Mounter, tmp
             str(progress),
         ]
     )
-    wait_until(
-        lambda: progress.exists() and int.from_bytes(progress.read_bytes()[:8], "little") > 2000, "some demands"
-    )
+    wait_until(lambda: progress.exists() and int.from_bytes(progress.read_bytes()[:8], "little") > 2000, "some demands")
     daemon.process.kill()
     assert toucher.wait(WITHIN) == -signal.SIGBUS
     done = int.from_bytes(progress.read_bytes(), "little")

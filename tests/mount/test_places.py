@@ -14,7 +14,7 @@ from tests.conftest import Mounter
 from tests.support import ROOT, WITHIN, client, mapfs
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes users and name spaces, which only root can")
-_SCRIPT = """
+SCRIPT = """
 set -eu
 "$PYTHON" -m mapfs mount --daemon "$MNT" pages=pages:64p
 trap '"$PYTHON" -m mapfs umount "$MNT"' EXIT
@@ -25,7 +25,7 @@ cat "$MNT/.mapfs/stats"
 
 
 def exact(done: "subprocess.CompletedProcess[str]") -> tuple[dict[str, object], list[dict[str, object]]]:
-    """What `_SCRIPT` printed: the touches were right and each made one request of one page, by its process."""
+    """What `SCRIPT` printed: the touches were right and each made one request of one page, by its process."""
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     said, stats, *events = lines
@@ -47,9 +47,7 @@ def readable_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ).returncode:  # fmt: skip
         pytest.skip("needs Debian's own python3 with venv, which every user can read")
     try:
-        shutil.copytree(
-            ROOT, place / "src", ignore=shutil.ignore_patterns(".venv", ".git", ".*cache", "__pycache__")
-        )
+        shutil.copytree(ROOT, place / "src", ignore=shutil.ignore_patterns(".venv", ".git", ".*cache", "__pycache__"))
         subprocess.run([python, "-m", "venv", str(place / "venv")], check=True, capture_output=True, timeout=120)
         pip = [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, str(place / "src")], check=True, capture_output=True, timeout=600)
@@ -76,7 +74,7 @@ def test_a_plain_user_sees_the_same_exact_pages(readable_python: str, tmp_path: 
             'mount --bind "$NODE" /dev/fuse; exec setpriv --reuid 65534 --regid 65534 --clear-groups bash -c "$SCRIPT"',
         ],
         env={
-            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "NODE": str(node), "SCRIPT": _SCRIPT, "PYTHON": readable_python,
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "NODE": str(node), "SCRIPT": SCRIPT, "PYTHON": readable_python,
             "MNT": str(place / "mnt"), "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1",
         },
         cwd=home / "src", capture_output=True, text=True, timeout=WITHIN * 2, check=False,
@@ -92,7 +90,12 @@ def test_the_plain_link_serves_the_same_bytes_and_does_not_know_who(mount: Mount
     assert said["wrong"] == []
     assert client("touch", daemon.file("slow"), "9")["numbers"] == [0]
     events = daemon.events()
-    pages = [page for event in events if event["file"] == "pages" for page in range(event["page"], event["page"] + event["pages"])]
+    pages = [
+        page
+        for event in events
+        if event["file"] == "pages"
+        for page in range(event["page"], event["page"] + event["pages"])
+    ]
     assert sorted(pages) == list(range(64))
     assert {event["tid"] for event in events} == {None}
     stats = daemon.stats()

@@ -141,7 +141,7 @@ def test_readahead_is_one_request_of_many_pages(mount: Mounter) -> None:
 # mirrors
 
 
-@pytest.fixture()
+@pytest.fixture
 def backing(tmp_path: Path) -> Path:
     root = tmp_path / "backing"
     (root / "sub").mkdir(parents=True)
@@ -256,7 +256,9 @@ def test_shared_memory_and_devices_are_live(mount: Mounter, tmp_path: Path) -> N
     try:
         with open(f"/dev/shm/{name}", "wb") as segment:
             segment.write(b"".join(page_bytes(page) for page in range(8)))
-        daemon = mount("shm=shm:", "dev=device:", f"one=shm:{name}", f"disk=device:{loop}", "zero=device:/dev/zero,size=3p")
+        daemon = mount(
+            "shm=shm:", "dev=device:", f"one=shm:{name}", f"disk=device:{loop}", "zero=device:/dev/zero,size=3p"
+        )
         assert client("touch", daemon.file(f"shm/{name}"), "7")["numbers"] == [7]
         assert client("touch", daemon.file("one"), "6")["numbers"] == [6]
         assert os.stat(daemon.file("disk")).st_size == 16 * 4096

@@ -179,7 +179,9 @@ def test_a_bad_command_line_is_refused(args: list[str], code: int, sentence: str
 def test_a_trace_is_not_overwritten_but_with_force(mount: Mounter, tmp_path: Path) -> None:
     trace, mnt = tmp_path / "t.db", str(tmp_path / "refused")
     assert mount("a=zero:4K", "--trace", str(trace)).umount() == 0
-    refused(1, "exists; choose another name, or replace it with --force", "mount", mnt, "a=zero:4K", "--trace", str(trace))
+    refused(
+        1, "exists; choose another name, or replace it with --force", "mount", mnt, "a=zero:4K", "--trace", str(trace)
+    )
     assert mount("a=zero:4K", "--trace", str(trace), "--force").umount() == 0
     other = _file(tmp_path / "precious")
     refused(1, "is not a trace, so --force", "mount", mnt, "a=zero:4K", "--trace", str(other), "--force")
@@ -188,7 +190,9 @@ def test_a_trace_is_not_overwritten_but_with_force(mount: Mounter, tmp_path: Pat
 
 
 def test_a_trace_of_a_mount_that_failed_is_not_left(tmp_path: Path) -> None:
-    refused(1, "No such file", "mount", str(tmp_path / "mnt"), "a=file:/does/not/exist", "--trace", str(tmp_path / "t.db"))
+    refused(
+        1, "No such file", "mount", str(tmp_path / "mnt"), "a=file:/does/not/exist", "--trace", str(tmp_path / "t.db")
+    )
     assert os.listdir(tmp_path) == []
 
 
