@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 PAGE = mmap.PAGESIZE
@@ -102,7 +103,13 @@ def read(path: str, offset: str, size: str) -> dict[str, Any]:
 def main() -> None:
     """Runs the command that is named."""
     name, *args = sys.argv[1:]
-    commands = {"touch": touch, "shuffled": shuffled, "threads": threads, "hold": hold, "read": read}
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        "touch": touch,
+        "shuffled": shuffled,
+        "threads": threads,
+        "hold": hold,
+        "read": read,
+    }
     print(json.dumps(commands[name](*args)), flush=True)
 
 

@@ -8,6 +8,8 @@ gate:PATH     pages of numbers; a read of page n waits until the file PATH, or P
 import builtins
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 from mapfs.commands import main
 from mapfs.sources import catalogue
@@ -39,45 +41,51 @@ class Raises(Source):
         return None
 
 
-class Returns(PagesSource):
+class Returns(Source):
     """Gives something wrong."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(_PAGES * PAGE_SIZE)
         self._name = name
+        self._pages = PagesSource(_PAGES * PAGE_SIZE)
 
-    def try_read(self, offset: int, size: int) -> bytes:
-        data = super().read(offset, size)
+    @property
+    def size(self) -> int:
+        return self._pages.size
+
+    def read(self, offset: int, size: int) -> Any:
+        data = self._pages.read(offset, size)
         wrong = {
             "short": data[:-1],
             "long": data + b"x",
-            "none": memoryview(b""),
+            "none": None,
             "text": "x" * size,
             "wide": memoryview(data * 8).cast("Q"),
         }
-        return wrong[self._name]  # type: ignore[return-value] -- that is the point
+        return wrong[self._name]
 
 
-class Gate(PagesSource):
+class Gate(Source):
     """Waits for a file to appear."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(_PAGES * PAGE_SIZE)
+        self._pages = PagesSource(_PAGES * PAGE_SIZE)
         self._path = path
 
-    def try_read(self, offset: int, size: int) -> bytes:
-        return None  # type: ignore[return-value] -- Source allows it, GeneratedSource never needs it
+    @property
+    def size(self) -> int:
+        return self._pages.size
 
     def read(self, offset: int, size: int) -> bytes:
         own = f"{self._path}.{offset // PAGE_SIZE}"
         while not (os.path.exists(self._path) or os.path.exists(own)):
             time.sleep(0.002)
-        return super().read(offset, size)
+        return self._pages.read(offset, size)
 
 
 def open_faulty(spec: Spec) -> Source:
     """What the kinds above stand for."""
-    return {"raises": Raises, "returns": Returns, "gate": Gate}[spec.kind](spec.arg)
+    kinds: dict[str, Callable[[str], Source]] = {"raises": Raises, "returns": Returns, "gate": Gate}
+    return kinds[spec.kind](spec.arg)
 
 
 if __name__ == "__main__":

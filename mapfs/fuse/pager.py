@@ -73,7 +73,7 @@ class Answers:
 
     def __init__(self, ring: Ring, threads: Threads, facts: FactSender) -> None:
         self._ring = ring
-        self._threads = threads
+        self.thread_key = threads.key
         self._facts = facts
         self._lock = threading.Lock()
         self._reasons: dict[str, int] = {}
@@ -84,7 +84,7 @@ class Answers:
         number, reason = 0, 0
         if error is not None:
             number, reason = errno_of(error), self._reason(error)
-        thread = self._threads.key(demand.tid)
+        thread = self.thread_key(demand.tid)
         now = time.monotonic_ns()
         self._ring.append(
             demand.arrived, now - demand.arrived, demand.offset, demand.unique, size, demand.file.id, thread,
@@ -209,12 +209,17 @@ class Pagers:
             return vacant
 
     def _lead(self, buffer: bytearray) -> Demand | None:
-        """Reads the device until a demand has to wait for its source, and returns it; None: the mount ended."""
+        """Reads the device until a demand has to wait for its source, and returns it; None: the mount ended.
+
+        The way of a page: what is done here for a READ is all that is done for it, so it calls little.
+        """
         device, handles, view = self._device, self._files.handles, memoryview(buffer)
-        take_apart, clock, readv = wire.READ_REQUEST.unpack_from, time.monotonic_ns, os.readv
+        take_apart, reply, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
+        readv, writev, thread_key = os.readv, os.writev, self._answers.thread_key
+        append, rouse, flag, buffers = self._ring.append, self._ring.rouse, self._ring.memory, (buffer,)
         while True:
             try:
-                length = readv(device, [buffer])
+                length = readv(device, buffers)
             except OSError as error:
                 if error.errno in _NOTHING:
                     continue
@@ -231,28 +236,31 @@ class Pagers:
             if file is None:
                 self._outlet.control(unique, handle, offset, size)
                 continue
-            demand = self._answer_now(unique, tid, file, offset, size, flags, arrived)
-            if demand is not None and self._hand_over(demand):
-                return demand
-
-    def _answer_now(
-        self, unique: int, tid: int, file: OpenFile, offset: int, size: int, flags: int, arrived: int
-    ) -> Demand | None:
-        """Answers a READ without waiting; returns it where that cannot be."""
-        node = file.node
-        size = max(0, min(size, node.size - offset))
-        demand = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
-        try:
-            assert node.source is not None, "a handle keeps its source open"
-            data = node.source.try_read(offset, size)
+            node = file.node
+            if offset + size > node.size:
+                size = max(0, node.size - offset)
+            try:
+                assert node.source is not None, "a handle keeps its source open"
+                data = node.source.try_read(offset, size)
+                if data is not None and (type(data) is not bytes or len(data) != size):
+                    data = checked(data, size)
+            except BaseException as error:
+                self._answer(Demand(unique, tid, file, offset, size, flags_of(flags), arrived), b"", error)
+                continue
             if data is None:
-                return demand
-            data = checked(data, size)
-        except BaseException as error:
-            self._answer(demand, b"", error)
-        else:
-            self._answer(demand, data, None)
-        return None
+                demand = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
+                if self._hand_over(demand):
+                    return demand
+                continue
+            key = thread_key(tid)
+            # before the answer: what was answered is in the ring, even if this process is killed in between
+            append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
+            try:
+                writev(device, (reply(wire.REPLY.size + size, 0, unique), data))
+            except OSError as error:
+                self._passable(error)
+            if flag[0]:
+                rouse()
 
     def _hand_over(self, demand: Demand) -> bool:
         """Finds another leader, so that the caller may wait. False: none may be had, the demand is queued."""
@@ -302,8 +310,13 @@ class Pagers:
         try:
             os.writev(self._device, (wire.reply_header(unique, len(data), number), data))
         except OSError as error:
-            if error.errno not in _NOTHING and error.errno not in _GONE:
-                raise
+            self._passable(error)
+
+    @staticmethod
+    def _passable(error: OSError) -> None:
+        """An answer that nobody waits for any more is no failure. Raises `error` if it is anything else."""
+        if error.errno not in _NOTHING and error.errno not in _GONE:
+            raise error
 
     def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
         """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""

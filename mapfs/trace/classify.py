@@ -7,6 +7,7 @@ the same: then the class is None, shown as `?`.
 """
 
 from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN
+from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import page_span
 
 _CHUNK = 1 << 15  # pages a chunk: 4 KiB of bits
@@ -48,21 +49,19 @@ class Classifier:
         """Events are missing here: of the files known so far, no page can be called COLD any more."""
         self._doubted.update(self._seen)
 
-    def classify(
-        self, op: int, file: int, offset: int, size: int, *, errno: int, direct: bool
-    ) -> tuple[str | None, int]:
-        """The class, and how many of the pages had been brought in before."""
-        if errno:
+    def classify(self, record: Record) -> tuple[str | None, int]:
+        """The class, and how many of its pages had been brought in before."""
+        if record.errno:
             return ERROR, 0
-        if op != READ:
+        if record.op != READ:
             return WRITTEN, 0
-        if direct:
+        if record.flags & DIRECT:
             return None, 0  # past the page cache: no page was missed, none brought in
-        seen = self._seen.get(file)
+        seen = self._seen.get(record.file)
         if seen is None:  # its fact did not get through
-            seen = self._seen[file] = PageSet()
-        pages = page_span(offset, size)
+            seen = self._seen[record.file] = PageSet()
+        pages = page_span(record.offset, record.size)
         new = sum([seen.add(page) for page in pages])
         if not new:
             return REFAULT, len(pages)
-        return (None if file in self._doubted else COLD), len(pages) - new
+        return (None if record.file in self._doubted else COLD), len(pages) - new

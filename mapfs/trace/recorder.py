@@ -26,6 +26,7 @@ from mapfs.trace.ring import DIRECT, Reader, Record, Ring
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
 from mapfs.trace.stream import send_events, send_stats
+from mapfs.units import page_span
 
 _CLASSES = [None, COLD, REFAULT, ERROR, WRITTEN]
 _CLASS_NUMBERS = {name: number for number, name in enumerate(_CLASSES)}
@@ -110,35 +111,29 @@ class Recorder:
         lost = self.reader.lost - lost
         if not records and not lost:
             return 0
-        events: list[Event | Lost] = []
         if lost:
             self._classifier.lost()
-            events.append(Lost(lost))
-        events += [self._classified(record) for record in records]
-        for sink in self._sinks:
-            sink(events)
+        for record in records:
+            self._classify(record)
+        if self._sinks:
+            events: list[Event | Lost] = [Lost(lost)] if lost else []
+            events += [self.event(record) for record in records]
+            for sink in self._sinks:
+                sink(events)
         self.progress.set()
         self.progress = trio.Event()
-        return len(events)
+        return len(records) + lost
 
-    def _classified(self, record: Record) -> Event:
-        cls, refaults = self._classifier.classify(
-            record.op,
-            record.file,
-            record.offset,
-            record.size,
-            errno=record.errno,
-            direct=bool(record.flags & DIRECT),
-        )
+    def _classify(self, record: Record) -> None:
+        """Counts the record, and keeps its class where `event` finds it as long as the ring has the record."""
+        cls, refaults = self._classifier.classify(record)
         slot = record.serial % self.ring.slots
         self._classes[slot] = _CLASS_NUMBERS[cls]
         self._refaults[slot] = refaults
-        event = self.event(record)
         self.counts[cls] += 1
         if not record.errno and record.op == READ:
             self.bytes += record.size
-            self.pages += len(event.pages)
-        return event
+            self.pages += len(page_span(record.offset, record.size))
 
     def event(self, record: Record) -> Event:
         """The event of a record that was drained already."""

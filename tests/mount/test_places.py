@@ -37,7 +37,7 @@ def exact(done: "subprocess.CompletedProcess[str]") -> tuple[dict[str, object], 
 
 
 @pytest.fixture(scope="session")
-def readable_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def readable_python() -> Iterator[str]:
     """An interpreter with mapfs that every user can read: the tests' own may lie below root's home."""
     place = Path("/var/tmp") / f"mapfs-test-{os.getpid()}"
     python = "/usr/bin/python3"
@@ -79,7 +79,7 @@ def test_a_plain_user_sees_the_same_exact_pages(readable_python: str, tmp_path: 
         },
         cwd=home / "src", capture_output=True, text=True, timeout=WITHIN * 2, check=False,
     )  # fmt: skip
-    stats, events = exact(done)
+    _, events = exact(done)
     assert all(event["container"] is None for event in events)
     assert not (place / "mnt").exists()
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from tests.conftest import Mounter
 from tests.support import WITHIN, pages_of
 
 
-def run(*args: str, **options: object) -> bytes:
+def run(*args: str, **options: Any) -> bytes:
     """The standard output of a program."""
-    return subprocess.run(args, stdout=subprocess.PIPE, timeout=WITHIN, check=True, **options).stdout  # type: ignore[call-overload, no-any-return] -- options are subprocess's own
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        args, stdout=subprocess.PIPE, timeout=WITHIN, check=True, **options
+    )
+    return done.stdout
 
 
-def recorded(trace: Path) -> list[dict[str, object]]:
+def recorded(trace: Path) -> list[dict[str, Any]]:
     """The events of a trace."""
     return list(trace_events(open_trace(str(trace)).connection))
 
