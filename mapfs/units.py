@@ -12,7 +12,7 @@ from mapfs.errors import SpecError
 
 PAGE_SIZE = mmap.PAGESIZE
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT](?:iB|B)?|[Bp])?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,99}(?:\.\d{1,99})?)\s*([KMGT](?:iB|B)?|[Bp])?", re.ASCII)
 _FACTORS = {"": 1, "B": 1, "p": PAGE_SIZE, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LARGEST = (1 << 63) - 1  # off_t
 
@@ -54,9 +54,9 @@ def format_ns(nanoseconds: float) -> str:
     return f"{nanoseconds / 1e9:.2f} s"
 
 
-def page_count(size: int) -> int:
+def page_count(size: int, page_size: int = PAGE_SIZE) -> int:
     """How many pages hold `size` bytes."""
-    return -(-size // PAGE_SIZE)
+    return -(-size // page_size)
 
 
 def page_span(offset: int, size: int) -> range:
@@ -65,6 +65,6 @@ def page_span(offset: int, size: int) -> range:
     return range(first, max(first + 1, page_count(offset + size)))
 
 
-def tail_waste(size: int) -> int:
+def tail_waste(size: int, page_size: int = PAGE_SIZE) -> int:
     """Bytes of a file's last page that hold nothing: its internal fragmentation."""
-    return -size % PAGE_SIZE
+    return -size % page_size

@@ -202,6 +202,7 @@ def _in_background(options: MountOptions) -> None:
         nonlocal answered
         answered = True
         null_stdio()
+        os.chdir("/")  # keep nothing busy but what is served
         os.write(theirs, b"ready")
         os.close(theirs)
 

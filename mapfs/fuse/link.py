@@ -35,7 +35,8 @@ class Link:
                 end.setsockopt(socket.SOL_SOCKET, force, _SEND_BUFFER)
         self._relayed: set[int] = set()
         self._late: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._late_count = 0
+        self._late_count = 0  # of messages that are queued or being sent: while there are any, others queue behind
+        self._late_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self._sender = threading.Thread(target=self._send_late, name="link-sender", daemon=True)
 
@@ -65,7 +66,8 @@ class Link:
                 if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF):
                     return  # the session is over, and so is the mount
                 raise
-        self._late_count += 1
+        with self._late_lock:
+            self._late_count += 1
         self._late.put(bytes(message))
 
     def relays(self, unique: int) -> bool:
@@ -87,7 +89,8 @@ class Link:
         try:
             while (message := self._late.get()) is not None:
                 self._ours.sendall(message)
-                self._late_count -= 1
+                with self._late_lock:
+                    self._late_count -= 1
         except OSError:
             return
         except BaseException as error:

@@ -18,6 +18,10 @@ from dataclasses import dataclass, field
 #: What a read gives back: anything contiguous whose length is its number of bytes.
 Buffer = bytes | bytearray | memoryview
 
+#: What has no times of its own is as old as this process. It must not be the time of the call: the kernel takes
+#: another mtime for another content, and drops all pages of the file.
+_STARTED = time.time_ns()
+
 
 class Source(ABC):
     """Where one file's bytes come from."""
@@ -64,9 +68,9 @@ class Entry:
     nlink: int = 1
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
-    atime_ns: int = field(default_factory=time.time_ns)
-    mtime_ns: int = field(default_factory=time.time_ns)
-    ctime_ns: int = field(default_factory=time.time_ns)
+    atime_ns: int = _STARTED
+    mtime_ns: int = _STARTED
+    ctime_ns: int = _STARTED
     rdev: int = 0
     #: Of 512 bytes; None: as many as the size takes.
     blocks: int | None = None

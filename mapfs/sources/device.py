@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Hashable
 
 from mapfs.errors import SourceError, SpecError, of_path
 from mapfs.sources.backing import DescriptorSource
@@ -36,7 +37,19 @@ class DeviceSource(DescriptorSource):
         return self.size
 
     def entry(self) -> Entry:
-        return Entry(_READABLE, self.size)
+        return self.described(None)
+
+    def described(self, identity: Hashable) -> Entry:
+        """Its times are those of the device node: the kernel drops the cached pages of what has a new mtime."""
+        status = os.fstat(self.fd)
+        return Entry(
+            _READABLE,
+            self.size,
+            atime_ns=status.st_atime_ns,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            identity=identity,
+        )
 
 
 def open_device(spec: Spec) -> "Source | DirectorySource":
@@ -90,11 +103,11 @@ class BlockDevices(DirectorySource):
             return Entry(stat.S_IFDIR | 0o555, nlink=2)
         source = self.open(path)
         try:
-            return Entry(_READABLE, source.size, identity=path)
+            return source.described(path)
         finally:
             source.close()
 
-    def open(self, path: bytes) -> Source:
+    def open(self, path: bytes) -> DeviceSource:
         device = os.path.join(b"/dev", path)
         if b"/" in path or not self._fits(os.fsdecode(device)):
             raise FileNotFoundError(path)

@@ -50,8 +50,9 @@ class Threads:
                 try:
                     if os.pread(known.comm_fd, 64, 0) == known.comm and not known.stale:
                         return known.key
-                except OSError:
-                    pass
+                except OSError:  # it is gone: whoever has its number now is another thread, alike as it may be
+                    self._drop(tid)
+                    known = None
             return self._resolve(tid, known)
 
     def recheck(self, tid: int) -> None:

@@ -108,19 +108,26 @@ def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
 
 def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dict[str, Any]]:
     """The events of a trace past the serial number `after`, with the keys of docs/TRACE.md and `serial`."""
+    rows = connection.execute(_EVENTS, (after,))  # first: what is committed meanwhile is then in neither
     losses = connection.execute(
         "SELECT serial, count FROM losses WHERE serial > ? ORDER BY serial", (after,)
     ).fetchall()
-    for row in connection.execute(_EVENTS, (after,)):
+    for row in rows:
         serial, number, direct, *values = row
         while losses and losses[0][0] <= serial:
-            yield {"op": "lost", "count": losses.pop(0)[1], "skipped": False, "serial": serial}
+            yield _lost(*losses.pop(0))
         event = dict(zip(_KEYS, values, strict=True))
         event["op"] = OPS.get(event["op"], "?")
         event["via"] = "read" if direct else "?"
         event["error"] = errno_name(number) if number else None
         event.update(by=None, label=None, serial=serial)
         yield event
+    for loss in losses:
+        yield _lost(*loss)
+
+
+def _lost(serial: int, count: int) -> dict[str, Any]:
+    return {"op": "lost", "count": count, "skipped": False, "serial": serial}
 
 
 _KEYS = (
@@ -142,7 +149,7 @@ def has_ended(connection: sqlite3.Connection) -> bool:
 
 
 def _of_file(path: str) -> sqlite3.Connection:
-    url = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    url = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
     try:
         connection = sqlite3.connect(url, uri=True)
         connection.execute("PRAGMA trusted_schema = OFF")

@@ -32,7 +32,8 @@ _CLASSES = [None, COLD, REFAULT, ERROR, WRITTEN]
 _CLASS_NUMBERS = {name: number for number, name in enumerate(_CLASSES)}
 _BUSY = 0.02  # seconds between two looks while events flow
 _STORE_CAPACITY = 1_000_000  # events that may wait for the disk
-_FINISH = 120.0  # seconds a sink may take to finish
+_FINISH = 120.0  # seconds the trace may take to be finished
+_FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
 _UNKNOWN = FileFact(0, 0, "?", "?", 0, 0)
 
 #: Makes a sink in the recorder's process, once the mount's facts are known: name, capacity, callable.
@@ -94,7 +95,10 @@ class Recorder:
         return self._finish()
 
     def _finish(self) -> bool:
-        complete = [sink.close(_FINISH) for sink in self._sinks]
+        traced = self.store is not None
+        complete = [
+            sink.close(_FINISH if traced and not number else _FLUSH) for number, sink in enumerate(self._sinks)
+        ]
         if self.store is None:
             return all(complete)
         if not self._served:

@@ -178,7 +178,8 @@ class Reader:
         ring.barrier.run()
         oldest = ring.oldest(final=final)
         self.next = max(end, oldest)
-        kept = records[max(0, oldest - first) :]
+        # behind a hole, head() and so `oldest` are too low: each number is looked at
+        kept = [record for serial, record in enumerate(records, first) if serial == record.serial and serial >= oldest]
         self.lost += (self.next - first) - len(kept)
         return kept
 

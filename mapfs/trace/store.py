@@ -131,7 +131,8 @@ class Store:
         self._db.executemany(_INSERT_REQUEST, rows)
         for before, count in losses:
             self._db.execute(
-                "INSERT INTO losses VALUES (coalesce(nullif(?, 0), (SELECT max(serial) FROM requests), 0) + 1, ?)",
+                "INSERT INTO losses VALUES (coalesce(nullif(?, 0), (SELECT max(serial) FROM requests), 0) + 1, ?) "
+                "ON CONFLICT (serial) DO UPDATE SET count = count + excluded.count",
                 (before, count),
             )
         self._db.execute("COMMIT")

@@ -1,0 +1,1 @@
+"""What people look at: each view reads events or a trace, and nothing else."""

@@ -90,17 +90,18 @@ def summarise(db: sqlite3.Connection) -> Summary:
         span_ns=(last or 0) - (first or 0),
         lost=db.execute("SELECT coalesce(sum(count), 0) FROM losses").fetchone()[0],
         total=_counts(db, "1", "")[1],
-        files=_files(db),
+        files=_files(db, page_size),
         processes=_processes(db),
     )
 
 
-def _files(db: sqlite3.Connection) -> list[FileRow]:
-    rows = {row[0]: row for row in db.execute(_FILES)}
+def _files(db: sqlite3.Connection, page_size: int) -> list[FileRow]:
     grouped = _counts(db, "f.path", "JOIN files f ON f.id = r.file")
     made = [
-        FileRow(path, size, page_count(size), tail_waste(size) if end == size else 0, grouped[path])
-        for path, size, end in rows.values()
+        FileRow(
+            path, size, page_count(size, page_size), tail_waste(size, page_size) if end == size else 0, grouped[path]
+        )
+        for path, size, end in db.execute(_FILES)
     ]
     return sorted(made, key=lambda row: (-row.counts.pages, row.file))
 
@@ -109,7 +110,8 @@ def _files(db: sqlite3.Connection) -> list[FileRow]:
 _FILES = f"""
     SELECT f.path, f.size, max(CASE WHEN {_DEMAND} THEN r.offset + r.size END)
     FROM files f JOIN requests r ON r.file = f.id
-    GROUP BY f.path HAVING f.id = max(f.id)"""  # noqa: S608 -- constants of this module
+    WHERE f.id IN (SELECT max(n.id) FROM files n WHERE n.id IN (SELECT file FROM requests) GROUP BY n.path)
+    GROUP BY f.id"""  # noqa: S608 -- constants of this module
 
 
 def _processes(db: sqlite3.Connection) -> list[ProcessRow]:

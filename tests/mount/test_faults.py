@@ -232,3 +232,25 @@ def test_a_full_disk_stops_the_trace_and_not_the_mount(mount: Mounter, tmp_path:
         assert "stopped" in daemon.wait_line("the trace")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True, timeout=WITHIN)
+
+
+@pytest.mark.parametrize("part", ["pager", "link"])
+def test_a_failing_thread_of_mapfs_ends_the_mount_with_an_error(tmp_path: Path, part: str) -> None:
+    trigger, trace = tmp_path / "trigger", tmp_path / "t.db"
+    command = [sys.executable, "-m", "tests.broken", part, str(trigger)]
+    daemon = Daemon(tmp_path / "mnt", "pages=pages:8p", "--trace", str(trace), command=command)
+    try:
+        daemon.wait_ready()
+        with Holder(daemon.file("pages"), "3") as holder:
+            trigger.touch()
+            # any request that is not a READ; its answer is the end of the mount
+            listing = subprocess.run(["ls", daemon.path], capture_output=True, timeout=WITHIN, check=False)
+            assert listing.returncode != 0
+            assert daemon.wait_end() == 1
+            assert holder.release() == {"again": [3]}
+        assert "ended by an error of mapfs: RuntimeError: on purpose" in daemon.wait_line("ended by an error")
+        assert mounted_at(daemon.path) is None
+        assert not os.path.exists(daemon.path)
+        assert [event["page"] for event in trace_events(open_trace(str(trace)).connection)] == [3]
+    finally:
+        daemon.destroy()

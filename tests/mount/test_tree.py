@@ -138,6 +138,35 @@ def test_readahead_is_one_request_of_many_pages(mount: Mounter) -> None:
     assert (stats["pages"], stats["bytes"], stats["daemon"]["readahead"]) == (256, 256 * 4096, 65536)
 
 
+def test_readahead_beyond_what_the_kernel_offers_is_said(mount: Mounter) -> None:
+    daemon = mount("pages=pages:4p", "--readahead", "1G")
+    assert "reads ahead at most" in daemon.wait_line("less than --readahead")
+    assert 0 < daemon.stats()["daemon"]["readahead"] < 1 << 30
+
+
+def test_a_flood_of_name_requests_is_answered(mount: Mounter, tmp_path: Path) -> None:
+    """More at once than the socket to libfuse takes: none is lost or answered out of turn."""
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(3000):
+        (root / f"{number:04}").write_text(str(number))
+    daemon = mount(f"many=dir:{root}", "-q", wait=False).wait_mounted()
+    code = (
+        "import os, sys, threading\n"
+        "def work(start):\n"
+        "    for n in range(start, 3000, 60):\n"
+        "        assert open(f'{sys.argv[1]}/{n:04}').read() == str(n)\n"
+        "ts = [threading.Thread(target=work, args=(s,)) for s in range(60)]\n"
+        "[t.start() for t in ts]; [t.join() for t in ts]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, daemon.file("many")], timeout=60, check=True)
+    drop = "echo 2 > /proc/sys/vm/drop_caches"  # a flood of FORGETs, which nobody answers
+    subprocess.run(["sh", "-c", drop], check=False, capture_output=True, timeout=WITHIN)
+    assert len(os.listdir(daemon.file("many"))) == 3000
+    assert sorted(page for event in daemon.events() for page in range(event["page"], event["page"] + 1)) == [0] * 3000
+    assert daemon.umount() == 0
+
+
 # mirrors
 
 
