@@ -179,7 +179,7 @@ def _conclude(options: MountOptions, *, complete: bool, quiet: bool) -> None:
 def _in_background(options: MountOptions) -> None:
     """Forks; returns in the parent when the mount answers. Raises the child's error."""
     from mapfs.fuse.daemon import Mount
-    from mapfs.trace.recorder import null_stdio
+    from mapfs.trace.spawn import null_stdio
 
     ours, theirs = os.pipe()
     pid = os.fork()

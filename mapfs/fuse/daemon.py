@@ -6,7 +6,6 @@ signal comes, or a thread fails. What was made is unmade in the reverse order, o
 """
 
 import contextlib
-import errno
 import os
 import resource
 import signal
@@ -20,24 +19,26 @@ import trio
 from mapfs import __version__
 from mapfs.errors import MapfsError, MountError, reason_of
 from mapfs.fuse import device, mountpoint
+from mapfs.fuse.bridge import Bridge
+from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
 from mapfs.fuse.link import Link
 from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
-from mapfs.fuse.pager import Answers, Demand, Pagers
+from mapfs.fuse.pager import Pagers
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.trace.facts import MountFact
 from mapfs.trace.processes import Threads
-from mapfs.trace.recorder import RecorderProcess, SinkMaker
+from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
+from mapfs.trace.spawn import RecorderProcess
 from mapfs.tree.build import build
-from mapfs.tree.control import Session, add_control
+from mapfs.tree.control import add_control
 from mapfs.tree.nodes import Tree
 from mapfs.units import PAGE_SIZE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
-_LOOK_AGAIN = 0.1  # seconds between two looks at a thread that a signal came for
 _TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
 _READY_WITHIN = 10.0
 
@@ -66,7 +67,6 @@ class Mount:
         self._st_dev = -1
         self._pagers: Pagers | None = None
         self._link: Link | None = None
-        self._reads: dict[int, trio.CancelScope] = {}
         self._stopping = False
 
     def run(self) -> None:
@@ -107,6 +107,7 @@ class Mount:
         sessions = RecorderSessions(recorder.facts, self._statistics)
         add_control(tree, {"events": sessions.events, "stats": sessions.stats})
         self._operations = Operations(tree, self._files, self._threads, answers, ring)
+        self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self._fact())
         stack.callback(self._unmount)
         if self._own:
@@ -139,9 +140,9 @@ class Mount:
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
         descriptor = device.mount(self._path, self._mount_options())
         self._mounted = True
-        self._link = Link(descriptor, self.options.readahead, self.failed)
+        self._link = Link(descriptor, self.options.readahead, self._bridge.failed)
         pyfuse3.init(self._operations, self._link.hand_over(), {"fsname=mapfs"})
-        self._pagers = Pagers(descriptor, self._files, answers, ring, self, self.options.threads)
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
     def _mount_plain(self) -> None:
         try:
@@ -160,25 +161,26 @@ class Mount:
             "pager_threads": pagers.count if pagers else 0,
             "waiting_demands": pagers.waiting if pagers else 0,
             "open_handles": len(self._files.handles),
-            "control_reads": len(self._reads),
+            "control_reads": self._bridge.reads,
         }
 
     # serving
 
     async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
                 if self._link is not None and self._pagers is not None:
+                    self._bridge.open(self._link, self._pagers, nursery)
                     self._link.start()
                     self._pagers.start()
                 try:
                     await pyfuse3.main(max_tasks=_TASKS)
                 except Exception as error:
                     self._failure = self._failure or _first(error)
+                self._bridge.close()
                 nursery.cancel_scope.cancel()
         finally:
             self._stopping = True
@@ -204,7 +206,7 @@ class Mount:
             async for _ in signals:
                 if self._stopping:
                     self._warn("stopped at once; what programs still demand of the mount fails")
-                    self._end()
+                    pyfuse3.terminate()
                     return
                 self._stopping = True
                 self._nursery.start_soon(self._stop)
@@ -214,7 +216,7 @@ class Mount:
         if self._pagers is not None:
             self._pagers.close("the mount is ending")
         if self._link is None:
-            self._end()
+            pyfuse3.terminate()
             return
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
@@ -224,10 +226,7 @@ class Mount:
                     self._warn(str(error))
             else:
                 self._warn(f"{self._path} is still used; detached: what programs demand of it from now on fails")
-            self._end()
-
-    def _end(self) -> None:
-        pyfuse3.terminate()
+            pyfuse3.terminate()
 
     def _unmount(self) -> None:
         """Ends link and mount in whatever state they are; the mount is gone from the name space afterwards.
@@ -248,82 +247,12 @@ class Mount:
         with contextlib.suppress(Exception):
             pyfuse3.close(unmount=False)
 
-    # what pagers and the link call, from their threads
-
-    def forward(self, message: memoryview, opcode: int, unique: int) -> None:
-        """Outlet: for libfuse."""
-        assert self._link is not None
-        self._link.forward(message, opcode, unique)
-
-    def relays(self, unique: int) -> bool:
-        """Outlet: whether libfuse has it."""
-        return self._link is not None and self._link.relays(unique)
-
-    def control(self, unique: int, handle: int, offset: int, size: int) -> None:
-        """Outlet: a read of a control file."""
-        self._from_thread(self._start_read, unique, handle, offset, size)
-
-    def cancel_control(self, unique: int) -> None:
-        """Outlet: the reader of a control file was interrupted."""
-        self._from_thread(self._cancel_read, unique)
-
-    def interrupted(self, demand: Demand) -> None:
-        """Outlet: a signal came for a waiting thread."""
-        self._from_thread(self._start_watch, demand)
-
-    def failed(self, error: BaseException | None) -> None:
-        """Outlet, and the link's: the device ended, or a thread of the data plane failed."""
-        self._from_thread(self._ended, error)
-
-    def _from_thread(self, call: Callable[..., object], *args: object) -> None:
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(call, *args)
-
-    # the same, on the trio thread
-
     def _ended(self, error: BaseException | None) -> None:
-        if error is not None and self._failure is None and not self._stopping:
-            self._failure = error
+        """The device ended (None), or a thread failed: the mount is over."""
+        if error is not None and not self._stopping:
+            self._failure = self._failure or error
         self._stopping = True
-        self._end()
-
-    def _start_read(self, unique: int, handle: int, offset: int, size: int) -> None:
-        if self._stopping:
-            self._reply(unique, b"", errno.EIO)
-        else:
-            self._nursery.start_soon(self._read_control, unique, handle, offset, size)
-
-    def _cancel_read(self, unique: int) -> None:
-        scope = self._reads.get(unique)
-        if scope is not None:
-            scope.cancel()
-
-    async def _read_control(self, unique: int, handle: int, offset: int, size: int) -> None:
-        data, number = b"", errno.EINTR
-        with trio.CancelScope() as scope:
-            self._reads[unique] = scope
-            session: Session | None = self._operations.sessions.get(handle)
-            try:
-                data = await session.read(offset, size) if session else b""
-                number = 0 if session else errno.EBADF
-            except Exception as error:
-                number = getattr(error, "errno", None) or errno.EIO
-            finally:
-                del self._reads[unique]
-        self._reply(unique, data, number)
-
-    def _reply(self, unique: int, data: bytes, number: int) -> None:
-        assert self._pagers is not None
-        self._pagers.reply(unique, data, number)
-
-    def _start_watch(self, demand: Demand) -> None:
-        if not self._stopping:
-            self._nursery.start_soon(self._watch_demand, demand)
-
-    async def _watch_demand(self, demand: Demand) -> None:
-        assert self._pagers is not None
-        while not self._pagers.abandon_if_killed(demand):
-            await trio.sleep(_LOOK_AGAIN)
+        pyfuse3.terminate()
 
 
 def _first(error: BaseException) -> BaseException:

@@ -17,8 +17,8 @@ import pyfuse3
 import trio
 
 from mapfs.errors import errno_of
+from mapfs.fuse.demand import Answers, Demand, checked
 from mapfs.fuse.files import Files, OpenFile
-from mapfs.fuse.pager import Answers, Demand, checked
 from mapfs.sources.base import Buffer, Entry
 from mapfs.trace.processes import Threads
 from mapfs.trace.ring import Ring
@@ -238,41 +238,13 @@ class Operations(pyfuse3.Operations):
         else:
             self._files.release(fh)
 
-    # what a read-only mount refuses
 
-    @staticmethod
-    def _refuse() -> Any:
-        raise pyfuse3.FUSEError(errno.EROFS)
+async def _refused(*_: Any, **__: Any) -> Any:
+    """Whatever would change something: every mount is read-only."""
+    raise pyfuse3.FUSEError(errno.EROFS)
 
-    async def setattr(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
 
-    async def create(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def mknod(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def mkdir(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def symlink(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def link(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def unlink(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def rmdir(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def rename(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def setxattr(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
-
-    async def removexattr(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse()
+for _name in (
+    "setattr", "create", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename", "setxattr", "removexattr",
+):  # fmt: skip
+    setattr(Operations, _name, _refused)

@@ -15,20 +15,18 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol
 
-from mapfs.errors import SourceError, errno_of, reason_of
+from mapfs.errors import SourceError
 from mapfs.fuse import wire
-from mapfs.fuse.files import Files, OpenFile
+from mapfs.fuse.demand import Answers, Demand, checked, flags_of
+from mapfs.fuse.files import Files
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
-from mapfs.trace.facts import FactSender, ReasonFact
-from mapfs.trace.processes import Threads, kill_pending
-from mapfs.trace.ring import DIRECT, Ring
+from mapfs.trace.processes import kill_pending
+from mapfs.trace.ring import Ring
 
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
-_MOST_REASONS = 1000
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
 _NOTHING = (errno.EINTR, errno.ENOENT, errno.EAGAIN)  # this request is over, or there was none
 
@@ -48,75 +46,11 @@ class Outlet(Protocol):
     def cancel_control(self, unique: int) -> None:
         """The reader of a control file was interrupted."""
 
-    def interrupted(self, demand: "Demand") -> None:
+    def interrupted(self, demand: Demand) -> None:
         """A signal came for a thread that waits, but did not kill it (yet)."""
 
     def failed(self, error: BaseException | None) -> None:
         """The device ended (None), or a pager thread failed."""
-
-
-@dataclass(slots=True, eq=False)
-class Demand:
-    """A READ that waits for its source."""
-
-    unique: int
-    tid: int
-    file: OpenFile
-    offset: int
-    size: int
-    flags: int
-    arrived: int
-
-
-class Answers:
-    """Reading a source and saying what came of it: what the pagers and the plain link have in common."""
-
-    def __init__(self, ring: Ring, threads: Threads, facts: FactSender) -> None:
-        self._ring = ring
-        self.thread_key = threads.key
-        self._facts = facts
-        self._lock = threading.Lock()
-        self._reasons: dict[str, int] = {}
-        self._last_reason = 0
-
-    def record(self, demand: Demand, size: int, error: BaseException | None) -> int:
-        """Puts the event into the ring, before the answer is given. Returns the errno to answer with."""
-        number, reason = 0, 0
-        if error is not None:
-            number, reason = errno_of(error), self._reason(error)
-        thread = self.thread_key(demand.tid)
-        now = time.monotonic_ns()
-        self._ring.append(
-            demand.arrived, now - demand.arrived, demand.offset, demand.unique, size, demand.file.id, thread,
-            demand.tid, events.READ, demand.flags, number, reason,
-        )  # fmt: skip
-        return number
-
-    def _reason(self, error: BaseException) -> int:
-        text = reason_of(error)
-        with self._lock:
-            number = self._reasons.get(text)
-            if number is None:
-                if len(self._reasons) >= _MOST_REASONS:
-                    self._reasons.clear()  # the numbers go on: the recorder knows the old ones
-                self._last_reason += 1
-                number = self._reasons[text] = self._last_reason
-                self._facts.send(ReasonFact(number, text))
-        return number
-
-
-def checked(data: Buffer, size: int) -> Buffer:
-    """`data`, if it is `size` bytes. Raises SourceError: a short answer would make the kernel shrink the file."""
-    if type(data) is not bytes:
-        data = memoryview(data).cast("B")
-    if len(data) != size:
-        raise SourceError(f"the source gave {len(data)} bytes where {size} were asked for")
-    return data
-
-
-def flags_of(open_flags: int) -> int:
-    """Record.flags of a READ whose handle has these open(2) flags."""
-    return DIRECT if open_flags & os.O_DIRECT else 0
 
 
 class Pagers:

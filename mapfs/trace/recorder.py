@@ -9,19 +9,16 @@ import array
 import contextlib
 import os
 import select
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 import trio
 
-from mapfs.errors import MapfsError, TraceError
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
 from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN, Event, Lost
-from mapfs.trace.facts import FactSender, FileFact, MountFact, ReasonFact, ThreadFact
+from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
 from mapfs.trace.ring import DIRECT, Reader, Record, Ring
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
@@ -96,9 +93,7 @@ class Recorder:
 
     def _finish(self) -> bool:
         traced = self.store is not None
-        complete = [
-            sink.close(_FINISH if traced and not number else _FLUSH) for number, sink in enumerate(self._sinks)
-        ]
+        complete = [sink.close(_FINISH if traced and not number else _FLUSH) for number, sink in enumerate(self._sinks)]
         if self.store is None:
             return all(complete)
         if not self._served:
@@ -234,81 +229,3 @@ class Recorder:
     def sinks(self) -> list[SinkThread]:
         """The sinks, for `.mapfs/stats`."""
         return self._sinks
-
-
-class RecorderProcess:
-    """The daemon's handle of the recorder. Made before any thread, any mount, and any trio."""
-
-    def __init__(
-        self, ring: Ring, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool = False, detach: bool = False
-    ) -> None:
-        """Forks it; `detach` lets go of the terminal. Raises TraceError where the trace cannot be written."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if not self.pid:
-            ours.close()
-            _child(ring, theirs, trace, makers, replace=replace, detach=detach)
-        theirs.close()
-        answer = ours.recv(facts.LARGEST)
-        if answer != b"ready":
-            os.waitpid(self.pid, 0)
-            raise TraceError(answer.decode() or "the recorder process ended at once; see above")
-        self.facts = FactSender(ours)
-
-    def finish(self, *, served: bool) -> bool:
-        """Ends it and waits for it. True if everything that was answered is where it should be."""
-        self.facts.send(facts.Ended(served))
-        self.facts.close()
-        try:
-            _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            return False
-        return os.waitstatus_to_exitcode(status) == 0
-
-
-def _child(
-    ring: Ring, end: socket.socket, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool, detach: bool
-) -> None:
-    """All of the recorder's life; never returns."""
-    code = 1
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        _close_others({0, 1, 2, end.fileno(), ring.wake})
-        with contextlib.suppress(OSError):
-            os.nice(5)  # where there is one CPU for all, those who wait for pages come first
-        ring.barrier.register()
-        try:
-            store = Store(trace, replace=replace) if trace else None
-        except MapfsError as error:
-            end.send(str(error).encode())
-            return
-        if detach:
-            null_stdio()
-        end.send(b"ready")
-        end.setblocking(False)  # socket.recv_fds drops its flags argument, MSG_DONTWAIT too
-        code = 0 if trio.run(Recorder(ring, end, store, makers).run) else 1
-    except BaseException as error:
-        warn(f"the recorder failed: {type(error).__name__}: {error}; the mount goes on without log and trace")
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def null_stdio() -> None:
-    """Lets go of the terminal, or the pipe, that the command was started with."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.close(null)
-
-
-def _close_others(keep: set[int]) -> None:
-    """The recorder holds nothing of the sources, so that what they refer to is free once the mount has ended."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
