@@ -70,6 +70,8 @@ def _servers(path: str, stack: contextlib.ExitStack) -> list[int]:
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
     asker.join(_ANSWER_WITHIN)
+    if asker.is_alive():
+        click.echo(f"{path}: its daemon does not answer; whether its trace is complete is not known", err=True)
     found: list[int] = []
     for stats in answer:
         for pid in (stats["daemon"]["pid"], stats["recorder_pid"]):

@@ -132,7 +132,6 @@ class Pagers:
     def _next(self) -> Demand | None:
         """The next queued demand; None: take the lead, or end."""
         with self._changed:
-            self._idle += 1
             self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE)
             self._idle -= 1
             return self._queued.popleft() if self._queued and not self._vacant else None
@@ -216,16 +215,22 @@ class Pagers:
         return False
 
     def _fetch(self, demand: Demand) -> None:
-        """Reads the source, which may take long; whoever takes the demand out of `_inflight` answers it."""
-        if demand.unique not in self._inflight:
-            return
+        """Reads the source, which may take long; whoever takes the demand out of `_inflight` answers it.
+
+        The thread counts as idle from then on; `_next` is what it does next.
+        """
         data: Buffer = b""
         failure: BaseException | None = None
-        try:
-            assert demand.file.node.source is not None, "a handle keeps its source open"
-            data = checked(demand.file.node.source.read(demand.offset, demand.size), demand.size)
-        except BaseException as error:
-            failure = error
+        if demand.unique in self._inflight:  # it may have been abandoned while it queued
+            try:
+                assert demand.file.node.source is not None, "a handle keeps its source open"
+                data = checked(demand.file.node.source.read(demand.offset, demand.size), demand.size)
+            except BaseException as error:
+                failure = error
+        # what is left takes no time: whoever looks for a new leader, perhaps for the very next demand of the
+        # client that is answered here, need not start a thread for it
+        with self._changed:
+            self._idle += 1
         if self._inflight.pop(demand.unique, None) is not None:
             self._answer(demand, data, failure)
 

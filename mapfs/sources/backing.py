@@ -1,25 +1,41 @@
 """A source over an open descriptor: what disk files, devices, shared memory and inherited descriptors share."""
 
 import errno
+import functools
 import os
 from collections.abc import Hashable
 
 from mapfs.errors import SourceError
 from mapfs.sources.base import Buffer, Entry, Source
 
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+
+
+@functools.lru_cache
+def in_memory(device: int) -> bool:
+    """Whether the filesystem with this st_dev keeps its files in memory, so that reading one never waits.
+
+    tmpfs cannot be asked by RWF_NOWAIT: it gives EOPNOTSUPP.
+    """
+    name = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        return any(
+            line.split(maxsplit=3)[2] == name and line.partition(" - ")[2].split()[0] in _IN_MEMORY for line in lines
+        )
+
 
 class DescriptorSource(Source):
     """The bytes behind `fd`, by pread(2); closes it in the end.
 
-    `what` names it in errors. `in_memory` says that reading never waits for a disk (tmpfs, memfd).
-    preadv2(2) with RWF_NOWAIT asks the others whether the bytes are in the page cache.
+    `what` names it in errors. What lies in memory is read without further ado; preadv2(2) with RWF_NOWAIT asks
+    the others whether the bytes are in the page cache.
     """
 
-    def __init__(self, fd: int, what: str, *, in_memory: bool = False) -> None:
+    def __init__(self, fd: int, what: str) -> None:
         self.fd = fd
         self.backing_fd = fd
         self.what = what
-        self._in_memory = in_memory
+        self._in_memory = in_memory(os.fstat(fd).st_dev)
         self._nowait = True
 
     @property

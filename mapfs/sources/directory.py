@@ -19,9 +19,8 @@ from mapfs.sources.spec import Spec
 class BackingDirectory(DirectorySource):
     """The directory at `root`. Raises OSError where it cannot be opened."""
 
-    def __init__(self, root: str, *, in_memory: bool = False) -> None:
+    def __init__(self, root: str) -> None:
         self.root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._in_memory = in_memory
         self._hidden: set[int] = set()
 
     def names(self, path: bytes) -> list[bytes]:
@@ -43,7 +42,7 @@ class BackingDirectory(DirectorySource):
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return DescriptorSource(fd, f"file {os.fsdecode(path)!r}", in_memory=self._in_memory)
+        return DescriptorSource(fd, f"file {os.fsdecode(path)!r}")
 
     def readlink(self, path: bytes) -> bytes:
         fd = self._open(path, os.O_PATH)

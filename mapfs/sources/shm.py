@@ -19,7 +19,7 @@ def open_shm(spec: Spec) -> "Source | DirectorySource":
     """The object NAME, with or without its leading slash. Raises SourceError where there is none."""
     name = spec.arg.removeprefix("/")
     if not name:
-        return BackingDirectory(ROOT, in_memory=True)
+        return BackingDirectory(ROOT)
     if "/" in name or name in (".", ".."):
         raise SpecError(f"{spec.arg!r} is no shm name; it has no slash but a leading one (shm_overview(7))")
     what = f"shared memory {name!r}"
@@ -30,4 +30,4 @@ def open_shm(spec: Spec) -> "Source | DirectorySource":
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError(f"{what} is not a shared-memory object")
-    return DescriptorSource(fd, what, in_memory=True)
+    return DescriptorSource(fd, what)

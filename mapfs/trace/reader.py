@@ -152,6 +152,19 @@ def _of_file(path: str) -> sqlite3.Connection:
     url = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro"
     try:
         connection = sqlite3.connect(url, uri=True)
+    except sqlite3.Error as error:
+        raise TraceError(f"{path} is not a trace: {error}") from error
+    try:
+        _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: str) -> None:
+    """Raises TraceError where the database is no trace of this format."""
+    try:
         connection.execute("PRAGMA trusted_schema = OFF")
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -163,7 +176,6 @@ def _of_file(path: str) -> sqlite3.Connection:
         raise TraceError(
             f"{path} has the trace format {version}, this mapfs reads {FORMAT}; use the mapfs that wrote it"
         )
-    return connection
 
 
 def _of_mount(mount: str) -> Reading:
@@ -200,7 +212,10 @@ class _Loader:
     def load(self, first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> int:
         """Loads all; returns how many events were lost."""
         everything = itertools.chain([first] if first else [], rest)
-        batch = [self._event(event, serial) for serial, event in enumerate(everything, 1)]
+        batch, serial = [], 0
+        for event in everything:
+            serial += event["count"] if event["op"] == "lost" else 1
+            batch.append(self._event(event, serial))
         self._store.events(batch)
         return sum(event.count for event in batch if isinstance(event, Lost))
 

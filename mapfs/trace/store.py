@@ -98,6 +98,7 @@ class Store:
         except sqlite3.Error as error:
             raise TraceError(f"cannot write the trace {path}: {error}") from error
         self._reasons: dict[str, int] = {}
+        self._last = 0  # the serial number up to which every event was stored or is known to be lost
 
     def fact(self, fact: Fact) -> None:
         """Keeps a fact, before the first event that refers to it."""
@@ -114,12 +115,13 @@ class Store:
 
     def events(self, events: Sequence[Event | Lost]) -> None:
         """Keeps events, in their order, in one transaction."""
-        rows, losses, last = [], [], 0
+        rows, losses = [], []
         for event in events:
             if isinstance(event, Lost):
-                losses.append((last, event.count))
+                losses.append((self._last + 1, event.count))
+                self._last += event.count
                 continue
-            last = event.serial
+            self._last = event.serial
             rows.append(
                 (
                     event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
@@ -129,12 +131,7 @@ class Store:
             )  # fmt: skip
         self._db.execute("BEGIN")
         self._db.executemany(_INSERT_REQUEST, rows)
-        for before, count in losses:
-            self._db.execute(
-                "INSERT INTO losses VALUES (coalesce(nullif(?, 0), (SELECT max(serial) FROM requests), 0) + 1, ?) "
-                "ON CONFLICT (serial) DO UPDATE SET count = count + excluded.count",
-                (before, count),
-            )
+        self._db.executemany("INSERT INTO losses VALUES (?, ?)", losses)
         self._db.execute("COMMIT")
 
     def _reason(self, text: str | None) -> int | None:

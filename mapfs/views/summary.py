@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mapfs.units import format_ns, format_size, page_count, tail_waste
 from mapfs.views.lines import visible
@@ -159,9 +160,12 @@ def render(summary: Summary, console: Console, *, most: int = 20) -> None:
     """Prints it as tables; at most `most` rows of each."""
     total = summary.total
     console.print(
-        f"[bold]{visible(summary.mountpoint)}[/]: {total.demands:,} demands for {total.pages:,} pages "
-        f"({format_size(total.bytes)}) in {format_ns(summary.span_ns)}, {total.refaults:,} re-faults, "
-        f"wait p50 {format_ns(total.wait_p50_ns)}, p99 {format_ns(total.wait_p99_ns)}",
+        Text.assemble(
+            (visible(summary.mountpoint), "bold"),
+            f": {total.demands:,} demands for {total.pages:,} pages "
+            f"({format_size(total.bytes)}) in {format_ns(summary.span_ns)}, {total.refaults:,} re-faults, "
+            f"wait p50 {format_ns(total.wait_p50_ns)}, p99 {format_ns(total.wait_p99_ns)}",
+        ),
         highlight=False,
         soft_wrap=True,
     )
@@ -192,7 +196,7 @@ def _file_table(rows: list[FileRow]) -> Table:
     table = _table("file", "pages", "of", "re-faults", "bytes", "p50", "p99", "errors", "wasted")
     for row in rows:
         table.add_row(
-            visible(row.file),
+            Text(visible(row.file)),  # not a str, whose [brackets] would be markup
             f"{row.counts.pages:,}",
             f"{row.of_pages:,}",
             *_cells(row.counts),
@@ -205,8 +209,10 @@ def _process_table(rows: list[ProcessRow]) -> Table:
     table = _table("process", "threads", "pages", "re-faults", "bytes", "p50", "p99", "errors")
     for row in rows:
         name = "?" if row.pid is None else f"{visible(row.command or '?')}/{row.pid}"
-        name += f" in {row.container[:12]}" if row.container else ""
-        table.add_row(name, f"{row.threads:,}" if row.threads else "?", f"{row.counts.pages:,}", *_cells(row.counts))
+        name += f" in {visible(row.container[:12])}" if row.container else ""
+        table.add_row(
+            Text(name), f"{row.threads:,}" if row.threads else "?", f"{row.counts.pages:,}", *_cells(row.counts)
+        )
     return table
 
 
