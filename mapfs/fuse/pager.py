@@ -12,6 +12,7 @@ Everything that is not a page demand is forwarded: to libfuse by `Outlet.forward
 
 import errno
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -26,9 +27,12 @@ from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
 from mapfs.trace.ring import Ring
 
+#: After an answer the leader asks the device again and again for so long before it sleeps: the thread that was
+#: answered mostly demands its next page at once, and to wake a sleeper on another CPU costs more than the answer.
+_SPIN_NS = 200_000
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
-_NOTHING = (errno.EINTR, errno.ENOENT, errno.EAGAIN)  # this request is over, or there was none
+_NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
 
 
 class Outlet(Protocol):
@@ -63,6 +67,7 @@ class Pagers:
         self._ring = ring
         self._outlet = outlet
         self._limit = limit
+        os.set_blocking(device, False)  # the leader waits by poll(2), or does not
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
         self._idle = 0
@@ -150,9 +155,18 @@ class Pagers:
         take_apart, reply, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
         readv, writev, thread_key = os.readv, os.writev, self._answers.thread_key
         append, rouse, flag, buffers = self._ring.append, self._ring.rouse, self._ring.memory, (buffer,)
+        poller = select.poll()
+        poller.register(device, select.POLLIN)
+        spin_until = 0
         while True:
             try:
                 length = readv(device, buffers)
+            except BlockingIOError:
+                if clock() < spin_until:
+                    os.sched_yield()
+                else:
+                    poller.poll()
+                continue
             except OSError as error:
                 if error.errno in _NOTHING:
                     continue
@@ -194,6 +208,7 @@ class Pagers:
                 self._passable(error)
             if flag[0]:
                 rouse()
+            spin_until = clock() + _SPIN_NS
 
     def _hand_over(self, demand: Demand) -> bool:
         """Finds another leader, so that the caller may wait. False: none may be had, the demand is queued."""

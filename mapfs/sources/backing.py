@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import stat
 from collections.abc import Hashable
 
 from mapfs.errors import SourceError
@@ -35,7 +36,8 @@ class DescriptorSource(Source):
         self.fd = fd
         self.backing_fd = fd
         self.what = what
-        self._in_memory = in_memory(os.fstat(fd).st_dev)
+        status = os.fstat(fd)  # of a device, st_dev is where its node lies, which says nothing of its bytes
+        self._in_memory = stat.S_ISREG(status.st_mode) and in_memory(status.st_dev)
         self._nowait = True
 
     @property

@@ -38,7 +38,8 @@ def open_text(spec: Spec) -> BytesSource:
         if match[1]:
             return bytes.fromhex(match[1].decode())
         if match[2] not in _PLAIN:
-            raise SpecError(rf"{match[0].decode(errors='backslashreplace')!r} is not an escape of text:; write \n, \t, \\ or \xHH")
+            wrong = match[0].decode(errors="backslashreplace")
+            raise SpecError(rf"{wrong!r} is not an escape of text:; write \n, \t, \\ or \xHH")
         return _PLAIN[match[2]]
 
     return BytesSource(_ESCAPE.sub(plain, spec.arg.encode(errors="surrogateescape")))
