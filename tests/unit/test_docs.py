@@ -1,0 +1,188 @@
+"""The documentation names every command, option, kind, key, table and column, and only tests that exist."""
+
+import ast
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from mapfs.commands import mapfs
+from mapfs.commands.mount import _SETTINGS
+from mapfs.sources import catalogue
+from mapfs.trace.events import COLD, ERROR, READ, Event, Lost, as_json
+from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.store import SCHEMA, Store
+from mapfs.units import PAGE_SIZE
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+COMMANDS, SOURCES, TRACE = (
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("COMMANDS", "SOURCES", "TRACE")
+)
+MOUNT = MountFact("/mnt", "0", "own", PAGE_SIZE, 0, 1, 5, 1_000_000)
+FILE = FileFact(1, 2, "a/b", "pages:64p", 64 * PAGE_SIZE, 1)
+THREAD = ThreadFact(1, 7, "main", 7, 100, "reader", "reader a/b", None, 0)
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under the heading that begins with `heading`, up to the next of its level or above."""
+    match = re.search(rf"^(#+) {re.escape(heading)}\b.*$", text, re.MULTILINE)
+    assert match, f"there is no heading {heading!r}"
+    rest = text[match.end() :]
+    end = re.search(rf"^#{{1,{len(match[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def event(serial: int, page: int, cls: str = COLD, errno: int = 0) -> Event:
+    """One request for one page of FILE by THREAD."""
+    return Event(
+        serial, serial * 1000, 500, READ, cls, FILE, page * PAGE_SIZE, PAGE_SIZE, THREAD, 7, errno,
+        "on purpose" if errno else None, 0, False, serial,
+    )  # fmt: skip
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    assert isinstance(mapfs, click.Group)
+    context = click.Context(mapfs)
+    for name in mapfs.list_commands(context):
+        command = mapfs.get_command(context, name)
+        assert command is not None
+        yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), [*commands()], ids=[name for name, _ in commands()])
+def test_each_command_and_option_is_documented(name: str, command: click.Command) -> None:
+    text = section(COMMANDS, f"mapfs {name}")
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option):
+            continue
+        for option in (*parameter.opts, *parameter.secondary_opts):
+            assert re.search(rf"`{re.escape(option)}[` ]", text), f"{option} of mapfs {name}"
+        if isinstance(parameter.type, click.Choice):
+            for choice in parameter.type.choices:
+                assert f"`{parameter.opts[0]} {choice}`" in text
+    assert f"mapfs {name}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_each_documented_option_exists() -> None:
+    documented = set(re.findall(r"^## mapfs (\w+)", COMMANDS, re.MULTILINE))
+    assert documented == {name for name, _ in commands()}
+    for name, command in commands():
+        known = {
+            option for parameter in command.params if parameter.param_type_name == "option" for option in parameter.opts
+        }
+        named = set(re.findall(r"^\| .*?(?= \| )", section(COMMANDS, f"mapfs {name}"), re.MULTILINE))
+        options = {option for cell in named for option in re.findall(r"`(-\w|--[\w-]+)[` ]", cell)}
+        assert options == known
+
+
+def test_each_toml_key_is_documented() -> None:
+    text = section(COMMANDS, "mapfs mount")
+    assert [key for key in _SETTINGS if f"`{key}`" not in text and f"`[{key}]`" not in text] == []
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS)
+def test_each_kind_and_option_is_documented(kind: str) -> None:
+    kinds = section(SOURCES, "Kinds")
+    rows = [line for line in kinds.splitlines() if line.startswith(f"| `{kind}:")]
+    assert rows
+    headings = re.findall(r"^### (.*)$", kinds, re.MULTILINE)
+    (heading,) = [heading for heading in headings if re.search(rf"\b{kind}:", heading)]
+    for option in catalogue.KINDS[kind][2]:
+        assert any(f"`{option}`" in row for row in rows)
+        assert f"{option}=" in section(kinds, heading)
+
+
+def test_each_example_of_a_spec_can_be_read() -> None:
+    """In the indented examples of SOURCES.md: NAME=SPEC, quoted where a shell needs it."""
+    lines = re.findall(r"^    mapfs mount x (.*)$", SOURCES, re.MULTILINE)
+    pairs = [word for line in lines for word in shlex.split(line) if "=" in word]
+    kinds = {catalogue.parse(pair.partition("=")[2]).kind for pair in pairs}
+    assert kinds == set(catalogue.KINDS)
+
+
+def test_each_sentence_of_a_bad_spec_is_in_the_list_of_errors() -> None:
+    """The literal parts of the errors that the sources and the tree raise."""
+    rows = re.findall(r"^\| `([^|]*)` \|", section(SOURCES, "Errors"), re.MULTILINE)
+    parts = [part.strip(" …`") for row in rows for part in row.split("…") if part.strip(" …`,")]
+    for path in [*(ROOT / "mapfs" / "sources").glob("*.py"), ROOT / "mapfs" / "tree" / "build.py"]:
+        for sentence in raised(path):
+            assert any(part in sentence for part in parts), f"{path.name}: {sentence}"
+
+
+def raised(path: Path) -> Iterator[str]:
+    """The messages of each SpecError and SourceError in a module, what is filled in left out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id not in ("SpecError", "SourceError") or not node.args:
+                continue
+            message = node.args[0]
+            if isinstance(message, ast.Constant):
+                yield str(message.value)
+            elif isinstance(message, ast.JoinedStr):
+                yield "".join(_literal(value) for value in message.values)
+
+
+def _literal(value: ast.expr) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    assert isinstance(value, ast.FormattedValue)
+    return ".mapfs" if isinstance(value.value, ast.Name) and value.value.id == "CONTROL" else "…"
+
+
+def test_each_json_key_is_documented() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section(TRACE, "An event as JSON"), re.MULTILINE)
+    documented = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(as_json(event(1, 0), 0))
+    for key in as_json(Lost(3), 0):
+        assert f'"{key}":' in section(TRACE, "An event as JSON")
+
+
+def test_each_table_and_column_is_documented() -> None:
+    db = sqlite3.connect(":memory:")
+    try:
+        db.executescript(SCHEMA)
+        for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall():
+            heading = next(line for line in re.findall(r"^### (.*)$", TRACE, re.MULTILINE) if table in line.split(", "))
+            text = section(TRACE, heading)
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            assert [column for column in columns if f"`{column}`" not in text] == [], table
+    finally:
+        db.close()
+
+
+def test_the_queries_work() -> None:
+    store = Store(":memory:")
+    try:
+        for fact in (MOUNT, FILE, THREAD):
+            store.fact(fact)
+        store.events([event(1, 4), event(2, 5), event(3, 5, ERROR, 5), event(4, 9)])
+        queries = re.findall(r"^```sql\n(.*?)^```", TRACE, re.MULTILINE | re.DOTALL)
+        waits, working_set, order = (store.connection.execute(query).fetchall() for query in queries)
+    finally:
+        store.connection.close()
+    assert [row[:4] for row in waits] == [("reader", 7, "a/b", page) for page in (4, 5, 9)]
+    assert working_set == [("a/b", 3, 0)]
+    assert order == [("a/b", 4, 1)]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS], ids=lambda path: path.name)
+def test_each_test_and_each_file_that_is_named_exists(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for name, function in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        tree = ast.parse((ROOT / name).read_text("utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert function in defined, f"{name}::{function}"
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (path.parent / link).exists(), link
+
+
+def test_each_promise_names_a_test() -> None:
+    text = (ROOT / "docs" / "SEMANTICS.md").read_text("utf-8")
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    without = [heading for heading in headings if "::test_" not in section(text, heading)]
+    assert without == ["Times and waits"]
