@@ -1,0 +1,86 @@
+"""The examples of README.md run as they stand there, and leave nothing mounted."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mapfs.fuse.device import TYPE, MountPoint, mount_points, unmount
+from tests.support import ROOT, wait_until
+
+_EXAMPLE = re.compile(r"^### (?P<title>[^\n]*)$|^<!-- run -->\n```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_WITHIN = 60.0
+#: What an example prints, by the number that it has: the promise of the text around it.
+PRINTS = {
+    "1": r"^some text\nsome text$",
+    "2": r"tree/sub/hay:needle",
+    "3": r" 65536 .* x/zero",
+    "5": r"COLD +head/\d+ +pages +page 1 ",
+    "6": r"is busy: used by .*\n(.*\n)*busy: exit code 1",
+    "7": r" pages 0-\d+ ",
+    "8": r"^hello$",
+    "9": r"one touch is one request",
+    "10": r"^page 0 at 0x0\none, two$",
+}
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Each example that is marked to be run, with the heading that it stands under."""
+    title = ""
+    for match in _EXAMPLE.finditer((ROOT / "README.md").read_text("utf-8")):
+        if match["title"]:
+            title = match["title"]
+        else:
+            yield title, match["text"]
+
+
+def mounts_below(place: Path) -> list[MountPoint]:
+    """The mapfs mounts below `place`."""
+    return [mount for mount in mount_points() if mount.type == TYPE and mount.path.startswith(f"{place}/")]
+
+
+def run(text: str, place: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs `text` in bash, in `place`, with this checkout's mapfs on PATH."""
+    wrapper = place / "bin" / "mapfs"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mapfs "$@"\n')
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    work = place / "work"
+    work.mkdir()
+    path = f"{wrapper.parent}:{os.environ['PATH']}"
+    # what the example prints goes to a file: a daemon that is left behind must not hold a pipe open
+    with open(place / "output", "w+", encoding="utf-8") as output:
+        try:
+            done = subprocess.run(
+                ["bash", "-ec", text], cwd=work, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=_WITHIN, check=False,
+            )  # fmt: skip
+        finally:
+            left = mounts_below(place)
+            for mount in left:
+                unmount(mount.path, lazy=True)
+        output.seek(0)
+        said = output.read()
+    assert left == [], said
+    return subprocess.CompletedProcess(done.args, done.returncode, said)
+
+
+@pytest.mark.parametrize(("title", "text"), [*examples()], ids=[title for title, _ in examples()])
+def test_an_example_runs(tmp_path: Path, title: str, text: str) -> None:
+    done = run(text, tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    assert re.search(PRINTS[title.partition(".")[0]], done.stdout, re.MULTILINE), done.stdout
+    point = tmp_path / "work" / "x"  # a detached mount ends after its last user, not with the command
+    wait_until(lambda: not point.exists(), "the removal of the mount point")
+
+
+def test_every_example_is_found() -> None:
+    numbers = [title.partition(".")[0] for title, _ in examples()]
+    assert numbers == [*PRINTS]
+    assert (ROOT / "README.md").read_text("utf-8").count("<!-- run -->") == len(numbers)
