@@ -42,8 +42,13 @@ install_packages() {
         return 1
     fi
     echo "installing $packages" >&2
+    local said
     # shellcheck disable=SC2086 # a list of words
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages; } >&2
+    if ! said=$({ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y $packages; } 2>&1); then
+        echo "$said" >&2
+        echo "the Debian packages above cannot be installed; install them and run this again" >&2
+        return 1
+    fi
 }
 
 setup() {
