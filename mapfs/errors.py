@@ -63,10 +63,10 @@ def errno_name(number: int) -> str:
     return errno.errorcode.get(number, str(number))
 
 
-def of_path(error: OSError, what: str) -> SourceError:
-    """`error`, met when opening `what`, as a sentence with its remedy."""
+def of_path(error: OSError, what: str, *, missing: str = "check the path") -> SourceError:
+    """`error`, met when opening `what`, as a sentence with its remedy; `missing` is that of ENOENT."""
     remedies = {
-        errno.ENOENT: "check the path",
+        errno.ENOENT: missing,
         errno.EACCES: "run as a user who may read it",
         errno.EPERM: "run as a user who may read it",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",

@@ -22,7 +22,7 @@ _LOOK_AGAIN = 0.2  # seconds between two looks at a trace that is still written
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the mount ends.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (docs/TRACE.md has its keys).")
 @click.option("--file", "glob", metavar="GLOB", help="Only files whose path in the mount matches.")
-@click.option("--pid", type=int, metavar="N", help="Only this process, or the one of this thread.")
+@click.option("--pid", type=int, metavar="N", help="Only this process, or this thread.")
 def command(target: str, follow: bool, as_json: bool, glob: str | None, pid: int | None) -> None:
     """Print what was demanded, oldest first: time, class, command/process, file, page, offset, label, wait.
 

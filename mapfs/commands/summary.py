@@ -1,11 +1,15 @@
 """`mapfs summary TRACE|MNT`: what the demands add up to."""
 
+import sys
+
 import click
 import msgspec
 from rich.console import Console
 
 from mapfs.trace.reader import open_trace
 from mapfs.views.summary import render, summarise
+
+_PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
 
 
 @click.command(short_help="Add up the demands: by file and by process.")
@@ -25,7 +29,7 @@ def command(target: str, as_json: bool, most: int) -> None:
     if as_json:
         click.echo(msgspec.json.encode({**summary.as_json(), "note": reading.note}))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     if reading.note:
         console.print(reading.note, style="yellow", highlight=False)
     render(summary, console, most=most)

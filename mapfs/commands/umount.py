@@ -33,8 +33,8 @@ def _unmount(path: str, *, lazy: bool) -> None:
     if mounted.type != device.TYPE:
         raise UsageError(f"{path} is no mapfs mount but {mounted.type}; use umount {path}")
     with contextlib.ExitStack() as stack:
-        servers = _servers(path, stack)
-        busy = _try(path, lazy=lazy, alive=bool(servers))
+        alive, servers = _servers(path, stack)
+        busy = _try(path, lazy=lazy, alive=alive)
         if busy and not lazy:
             users = ", ".join(holders(mounted.device)[:5]) or "some program"
             raise MountError(f"{path} is busy: used by {users}; end them, or detach it with --lazy")
@@ -59,8 +59,9 @@ def _try(path: str, *, lazy: bool, alive: bool) -> bool:
     return False
 
 
-def _servers(path: str, stack: contextlib.ExitStack) -> list[int]:
-    """Descriptors of the daemon and the recorder, which become readable when they end (pidfd_open(2))."""
+def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int]]:
+    """Whether somebody may still serve the mount, and descriptors of daemon and recorder, as far as they are known
+    here, which become readable when they end (pidfd_open(2))."""
     answer: list[dict[str, Any]] = []
 
     def ask() -> None:
@@ -79,7 +80,7 @@ def _servers(path: str, stack: contextlib.ExitStack) -> list[int]:
                 if _is_mapfs(pid):  # in another pid namespace the number means somebody else
                     found.append(os.pidfd_open(pid))
                     stack.callback(os.close, found[-1])
-    return found
+    return bool(answer) or asker.is_alive(), found
 
 
 def _is_mapfs(pid: int) -> bool:

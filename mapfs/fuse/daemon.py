@@ -217,6 +217,7 @@ class Mount:
             self._pagers.close("the mount is ending")
         if self._link is None:
             pyfuse3.terminate()
+            self._nursery.cancel_scope.cancel()  # nothing that waits may hold up the end
             return
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)

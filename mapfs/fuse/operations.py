@@ -28,6 +28,7 @@ from mapfs.units import PAGE_SIZE, page_count
 
 log = logging.getLogger("mapfs")
 _SPEC = b"user.mapfs.spec"
+_PLAIN_WAIT = 1.0  # seconds
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -199,7 +200,10 @@ class Operations(pyfuse3.Operations):
         """Used by the plain link alone: the own link answers READ itself (`pager`)."""
         session = self.sessions.get(fh)
         if session is not None:
-            return await session.read(off, size)
+            # libfuse tells nobody of an interruption: a reader that waits must get an answer, or it cannot be killed
+            with trio.move_on_after(_PLAIN_WAIT):
+                return await session.read(off, size)
+            raise OSError(errno.EAGAIN, "nothing has happened yet")
         file = self._files.handles[fh]
         size = max(0, min(size, file.node.size - off))
         demand = Demand(0, 0, file, off, size, 0, time.monotonic_ns())
@@ -219,7 +223,7 @@ class Operations(pyfuse3.Operations):
         assert source is not None, "a handle keeps its source open"
         data: Buffer | None = source.try_read(offset, size)
         if data is None:
-            data = await trio.to_thread.run_sync(source.read, offset, size)
+            data = await trio.to_thread.run_sync(source.read, offset, size, abandon_on_cancel=True)
         return bytes(checked(data, size))
 
     @translated

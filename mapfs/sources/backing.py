@@ -59,7 +59,9 @@ class DescriptorSource(Source):
         while got < size:
             data = os.pread(self.fd, size - got, offset + got)
             if not data:
-                raise SourceError(f"{self.what} ends at {offset + got}, before the {offset + size} bytes it had")
+                raise SourceError(
+                    f"{self.what} has no bytes at {offset + got}: it shrank, or is shorter than its size says"
+                )
             pieces.append(data)
             got += len(data)
         return b"".join(pieces)

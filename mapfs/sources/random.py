@@ -29,6 +29,8 @@ class RandomSource(GeneratedSource):
 def open_random(spec: Spec) -> RandomSource:
     """Raises SpecError where SIZE is no size, or seed= no 64-bit number."""
     seed = spec.options.get("seed", "0")
-    if seed is None or not (seed.isascii() and seed.isdigit()) or len(seed) > 20 or int(seed) >= 1 << 64:
-        raise SpecError(f"{seed or ''!r} is not a seed; write a number from 0 to 2^64-1, as in seed=42")
+    if not seed:
+        raise SpecError("seed= needs a number, as in seed=42")
+    if not (seed.isascii() and seed.isdigit()) or len(seed) > 20 or int(seed) >= 1 << 64:
+        raise SpecError(f"{seed!r} is not a seed; write a number from 0 to 2^64-1, as in seed=42")
     return RandomSource(parse_size(spec.arg), int(seed))

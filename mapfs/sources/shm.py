@@ -26,7 +26,7 @@ def open_shm(spec: Spec) -> "Source | DirectorySource":
     try:
         fd = os.open(os.path.join(ROOT, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise of_path(error, what) from error
+        raise of_path(error, what, missing="ls /dev/shm lists what there is") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError(f"{what} is not a shared-memory object")

@@ -92,6 +92,8 @@ def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
         while True:
             try:
                 piece = os.read(fd, _PIECE)
+            except BlockingIOError:  # the plain link answers a reader that waits once a second
+                continue
             except OSError as error:
                 if error.errno in (*_GONE, errno.EIO) and follow:
                     return  # unmounted

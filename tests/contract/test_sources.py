@@ -337,9 +337,9 @@ def test_a_backing_that_shrank_is_an_error_and_no_short_read(served: Served, kin
         (size - 1, 1),
         (left - PAGE_SIZE, 2 * PAGE_SIZE),
     ):
-        with pytest.raises(SourceError, match=f"ends at {left}, before the|ends at {offset}, before the") as caught:
+        with pytest.raises(SourceError, match=f"has no bytes at {max(left, offset)}: it shrank") as caught:
             served.source.read(offset, wanted)
-        assert str(caught.value).endswith(f"before the {offset + wanted} bytes it had")
+        assert str(caught.value).endswith("or is shorter than its size says")
         with contextlib.suppress(SourceError):
             assert served.source.try_read(offset, wanted) is None
     assert bytes(served.source.read(left - 10, 10)) == served.content[left - 10 : left]
@@ -387,7 +387,7 @@ def test_a_disk_of_which_nothing_is_cached_is_read_by_waiting(place: Place) -> N
 def test_a_device_without_bytes_is_an_error_and_no_short_read(place: Place) -> None:
     source = place.open("device:/dev/null,size=4K")
     assert source.try_read(0, 4096) is None
-    with pytest.raises(SourceError, match="device '/dev/null' ends at 0"):
+    with pytest.raises(SourceError, match="device '/dev/null' has no bytes at 0"):
         source.read(0, 4096)
     source.close()
 
@@ -454,7 +454,7 @@ REFUSED: list[tuple[str, type[MapfsError], str]] = [
     ),
     ("device:/dev/zero,size=x", SpecError, "'x' is not a size; write 4096, 64K, 1.5G or 3p (pages)"),
     ("device:,size=4K", SpecError, "device: without a path lists the block devices and takes no size="),
-    ("shm:missing-mapfs-test", SourceError, f"cannot open shared memory 'missing-mapfs-test': {MISSING}"),
+    ("shm:missing-mapfs-test", SourceError, "cannot open shared memory 'missing-mapfs-test': No such file or directory; ls /dev/shm lists what there is"),
     ("shm:a/b", SpecError, "'a/b' is no shm name; it has no slash but a leading one (shm_overview(7))"),
     ("shm://a", SpecError, "'//a' is no shm name; it has no slash but a leading one (shm_overview(7))"),
     ("shm:..", SpecError, "'..' is no shm name; it has no slash but a leading one (shm_overview(7))"),
@@ -476,8 +476,8 @@ REFUSED: list[tuple[str, type[MapfsError], str]] = [
     ("random:-1", SpecError, "'-1' is not a size; write 4096, 64K, 1.5G or 3p (pages)"),
     ("random:1K,seed=x", SpecError, "'x' is not a seed; write a number from 0 to 2^64-1, as in seed=42"),
     ("random:1K,seed=-1", SpecError, "'-1' is not a seed; write a number from 0 to 2^64-1, as in seed=42"),
-    ("random:1K,seed=", SpecError, "'' is not a seed; write a number from 0 to 2^64-1, as in seed=42"),
-    ("random:1K,seed", SpecError, "'' is not a seed; write a number from 0 to 2^64-1, as in seed=42"),
+    ("random:1K,seed=", SpecError, "seed= needs a number, as in seed=42"),
+    ("random:1K,seed", SpecError, "seed= needs a number, as in seed=42"),
     (
         f"random:1K,seed={2**64}",
         SpecError,

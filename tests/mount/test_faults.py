@@ -63,11 +63,22 @@ def test_a_backing_file_that_shrinks_is_sigbus_and_never_a_shrunken_file(mount: 
     backing = tmp_path / "data"
     backing.write_bytes(bytes(10 * 4096))
     daemon = mount(f"data=file:{backing}")
-    with Holder(daemon.file("data"), "0") as holder:
+    code = (
+        "import mmap, os, sys\n"
+        "fd = os.open(sys.argv[1], os.O_RDONLY); m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)\n"
+        "m[0]; print('mapped', flush=True); sys.stdin.readline()\n"
+        "m[0]; m[5 * 4096]\n"
+    )
+    command = [sys.executable, "-c", code, daemon.file("data")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as toucher:
+        assert toucher.stdout
+        assert toucher.stdout.readline() == "mapped\n"
         os.truncate(backing, 4096)
-        toucher = client("read", daemon.file("data"), "0", "4096")
-        assert toucher["data"] == bytes(4096).hex()
-        assert holder.release() == {"again": [0]}
+        toucher.communicate("go\n", timeout=WITHIN)
+        assert toucher.returncode == -signal.SIGBUS
+    errors = [event for event in daemon.events() if event["class"] == "ERROR"]
+    assert {(event["page"], event["error"]) for event in errors} == {(5, "EIO")}
+    assert "has no bytes at 20480" in errors[0]["reason"]
     assert daemon.umount() == 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mounter
-from tests.support import ROOT, WITHIN, client, mapfs
+from tests.support import ROOT, WITHIN, client, mapfs, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes users and name spaces, which only root can")
 SCRIPT = """
@@ -110,9 +110,24 @@ def test_the_plain_link_ends_by_a_signal_and_reports_errors(mount: Mounter) -> N
     assert client("read", daemon.file("bad"), "0", "10") == {"errno": 5}
     assert client("touch", daemon.file("good"), "1")["numbers"] == [1]
     assert {event["class"] for event in daemon.events() if event["file"] == "bad"} == {"ERROR"}
+    with subprocess.Popen(["cat", daemon.file(".mapfs/events")], stdout=subprocess.DEVNULL) as reader:
+        wait_until(lambda: os.path.exists(f"/proc/{reader.pid}/fd/3"), "the reader")
+        reader.kill()
+        assert reader.wait(WITHIN) == -9
     daemon.process.terminate()
     assert daemon.wait_end() == 0
     assert not os.path.exists(daemon.path)
+
+
+def test_the_plain_link_ends_while_a_source_is_stalled(mount: Mounter, tmp_path: Path) -> None:
+    faulty = [sys.executable, "-m", "tests.faulty"]
+    daemon = mount(f"slow=gate:{tmp_path / 'never'}", "--link=plain", command=faulty)
+    command = [sys.executable, "-m", "tests.client", "touch", daemon.file("slow"), "2"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as toucher:
+        wait_until(lambda: daemon.stats()["daemon"]["open_handles"] == 1, "the demand")
+        daemon.process.terminate()
+        assert daemon.wait_end() == 0
+        assert toucher.wait(WITHIN) != 0
 
 
 def test_allow_other_lets_another_user_in_and_checks_modes(mount: Mounter, tmp_path: Path) -> None:

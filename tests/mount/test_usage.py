@@ -208,6 +208,16 @@ def test_umount_of_a_busy_mount_says_who_and_lazy_detaches(mount: Mounter) -> No
     assert daemon.wait_end() == 0
 
 
+def test_umount_of_a_busy_mount_of_an_unknown_daemon_does_not_detach_it(mount: Mounter) -> None:
+    """Its process is not recognised, as from another pid namespace; that it answers is enough."""
+    daemon = mount("pages=pages:8p", command=[sys.executable, "-m", "tests.faulty"])
+    with Holder(daemon.file("pages"), "3") as holder:
+        refused(1, "is busy", "umount", daemon.path)
+        assert mounted_at(daemon.path) is not None
+        holder.release()
+    assert daemon.umount() == 0
+
+
 def test_daemon_returns_when_the_mount_answers(tmp_path: Path) -> None:
     mount = str(tmp_path / "mnt")
     done = mapfs("mount", "--daemon", mount, "pages=pages:4p")

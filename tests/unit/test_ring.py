@@ -81,7 +81,7 @@ def drain(reader: Reader, most: int = 8192) -> list[Record]:
 
 
 def test_a_record_comes_out_as_it_went_in(ring: Ring) -> None:
-    largest = Record(*[(1 << 64) - 1] * 4, *[(1 << 32) - 1] * 4, 255, 255, 65535, (1 << 32) - 1, 1)
+    largest = Record._make([*[(1 << 64) - 1] * 4, *[(1 << 32) - 1] * 4, 255, 255, 65535, (1 << 32) - 1, 1])
     ring.append(*largest[:-1])
     ring.append(10, 20, 30, 40, 50, 60, 70, 80, 2)
     ring.append(10, 20, 30, 40, 50, 60, 70, 80, 1, DIRECT, 5, 3)

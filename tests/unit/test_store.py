@@ -128,7 +128,7 @@ def test_the_view_for_people_agrees(memory: Store) -> None:
 
 
 def test_losses_stand_where_events_are_missing(memory: Store) -> None:
-    events = [Lost(3), event(4), event(5), Lost(2), event(8)]
+    events: list[Event | Lost] = [Lost(3), event(4), event(5), Lost(2), event(8)]
     memory.events(events)
     assert stored(memory.connection) == said(events)
     assert [one["serial"] for one in trace_events(memory.connection)] == [1, 4, 5, 6, 8]
@@ -136,7 +136,8 @@ def test_losses_stand_where_events_are_missing(memory: Store) -> None:
 
 
 def test_losses_of_several_batches(memory: Store) -> None:
-    for batch in ([event(1)], [Lost(4), event(6)], [Lost(1), event(8)]):
+    batches: list[list[Event | Lost]] = [[event(1)], [Lost(4), event(6)], [Lost(1), event(8)]]
+    for batch in batches:
         memory.events(batch)
     assert stored(memory.connection) == said([event(1), Lost(4), event(6), Lost(1), event(8)])
 
