@@ -98,7 +98,7 @@ class Link:
 
     def _run(self) -> None:
         try:
-            buffer = bytearray(wire.LARGEST_REQUEST)
+            buffer = bytearray(wire.LARGEST_REPLY)
             view = memoryview(buffer)
             self._relay_init(buffer)
             while length := self._receive(view):
@@ -117,7 +117,8 @@ class Link:
         length = self._receive(buffer)
         if length:
             reply = buffer[:length]
-            self.init = wire.correct_init_reply(reply, self.readahead)
+            small = self._ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * wire.LARGEST_REPLY
+            self.init = wire.correct_init_reply(reply, self.readahead, small=small)
             self._write(memoryview(reply))
 
     def _write(self, reply: memoryview) -> None:

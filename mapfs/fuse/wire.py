@@ -22,8 +22,11 @@ READ_REQUEST = struct.Struct("=IIQQIIIIQQIIQI")  # both, so that one call takes 
 INTERRUPT_IN = struct.Struct("=Q")  # unique of the request that is not wanted any more
 REPLY = struct.Struct("=IiQ")  # len -errno unique
 INIT_OUT = struct.Struct("=IIIIHHIIHHIIH")
-#: Largest message that goes through the link; the kernel's own limit is below, but for WRITE (max_write).
-LARGEST_REQUEST = (1 << 20) + 4096
+#: The kernel fills a buffer of this size with as many FORGETs as fit; an unprivileged socket takes 416 KiB.
+LARGEST_REQUEST = (1 << 18) + 4096
+LARGEST_REPLY = (1 << 20) + 4096
+_MAX_WRITE = 1 << 18  # a READ of the device needs a buffer for the largest WRITE (fs/fuse/dev.c, fuse_dev_do_read)
+_MAX_PAGES = 64  # of the reply to one READDIR, where the socket takes no 1 MiB
 
 
 class Request(NamedTuple):
@@ -86,12 +89,17 @@ def parse_init_reply(reply: bytes | bytearray) -> Init:
     return Init._make(INIT_OUT.unpack(body))
 
 
-def correct_init_reply(reply: bytearray, readahead: int) -> Init:
+def correct_init_reply(reply: bytearray, readahead: int, *, small: bool = False) -> Init:
     """Writes into libfuse's reply to INIT how many bytes the kernel may read ahead; returns what holds then.
+
+    Bounds what has to cross the link, too: the largest WRITE always, and all replies where the socket is `small`.
 
     The kernel offered a maximum, which libfuse repeats in the reply; more than that it does not do
     (fs/fuse/inode.c, process_init_reply). With 0, each page fault is one READ of one page.
     """
     offered = parse_init_reply(reply)
     struct.pack_into("=I", reply, REPLY.size + 8, min(readahead, offered.max_readahead))
+    struct.pack_into("=I", reply, REPLY.size + 20, min(offered.max_write, _MAX_WRITE))
+    if small and offered.max_pages > _MAX_PAGES:
+        struct.pack_into("=H", reply, REPLY.size + 28, _MAX_PAGES)
     return parse_init_reply(reply)

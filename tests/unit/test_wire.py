@@ -94,18 +94,21 @@ def test_the_reply_to_init() -> None:
     ("wanted", "said"),
     [(0, 0), (4096, 4096), (OFFERED, OFFERED), (OFFERED + 1, OFFERED), (1 << 40, OFFERED)],
 )
-def test_the_read_ahead_is_put_right_and_nothing_else(wanted: int, said: int) -> None:
+def test_read_ahead_and_largest_write_are_put_right_and_nothing_else(wanted: int, said: int) -> None:
     reply = bytearray(INIT_REPLY)
-    assert correct_init_reply(reply, wanted) == parse_init_reply(INIT_REPLY)._replace(max_readahead=said)
+    assert correct_init_reply(reply, wanted) == parse_init_reply(INIT_REPLY)._replace(
+        max_readahead=said, max_write=1 << 18
+    )
     assert reply[24:28] == said.to_bytes(4, "little")
-    assert reply[:24] + reply[28:] == INIT_REPLY[:24] + INIT_REPLY[28:]
+    assert reply[36:40] == (1 << 18).to_bytes(4, "little")
+    assert reply[:24] + reply[28:36] + reply[40:] == INIT_REPLY[:24] + INIT_REPLY[28:36] + INIT_REPLY[40:]
 
 
 def test_an_older_and_shorter_reply_to_init() -> None:
     short = bytearray(INIT_REPLY[:40])
     short[0:4] = (40).to_bytes(4, "little")
     init = correct_init_reply(short, 0)
-    assert (init.max_readahead, init.max_write, init.max_pages) == (0, 1 << 20, 0)
+    assert (init.max_readahead, init.max_write, init.max_pages) == (0, 1 << 18, 0)
 
 
 def test_a_reply_to_init_that_is_none() -> None:
