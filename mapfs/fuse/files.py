@@ -10,6 +10,8 @@ from collections.abc import Callable
 from mapfs.trace.facts import FileFact
 from mapfs.tree.nodes import FileNode
 
+_MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one message, and text: may be long
+
 
 class OpenFile:
     """A file while at least one handle of it is open. `id` names this version of its content in the trace."""
@@ -66,7 +68,7 @@ class Files:
             file.id = known[0]
             return
         self._last_id += 1
-        spec = (node.spec or "").encode(errors="surrogateescape").decode("utf-8", "backslashreplace")
+        spec = (node.spec or "").encode(errors="surrogateescape").decode("utf-8", "backslashreplace")[:_MOST_SPEC]
         self._learned(FileFact(self._last_id, node.inode, path, spec, node.size, node.generation))
         self._ids[path] = (self._last_id, version)
         file.id = self._last_id

@@ -604,6 +604,7 @@ def test_block_devices_and_nothing_else_are_listed(place: Place) -> None:
     assert b"zero" not in directory.names(b"")
     assert directory.entry(loop).size == len(DISK)
     assert directory.entry(loop) == directory.entry(loop)
+    assert directory.entry(loop).mtime_ns == os.stat(b"/dev/" + loop).st_mtime_ns, "the node's own times"
     for path in (b"zero", b"../dev/" + loop, b"./" + loop):
         with pytest.raises(FileNotFoundError):
             directory.open(path)

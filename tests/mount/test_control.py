@@ -112,3 +112,10 @@ def test_colours_are_for_terminals_and_switch_off(mount: Mounter) -> None:
     assert "\x1b[36mCOLD" in mapfs("log", daemon.path, env={**os.environ, "FORCE_COLOR": "1"}).stdout
     both = {**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "1"}
     assert "\x1b[" not in mapfs("log", daemon.path, env=both).stdout
+
+
+def test_a_long_spec_does_not_reach_the_recorder(mount: Mounter) -> None:
+    daemon = mount(f"long=text:{'x' * 100_000}")
+    assert client("read", daemon.file("long"), "0", "2") == {"data": "7878"}
+    assert daemon.demands("long") == [("COLD", 0)]
+    assert daemon.umount() == 0
