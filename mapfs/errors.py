@@ -49,13 +49,18 @@ def errno_of(error: BaseException) -> int:
 
 def reason_of(error: BaseException) -> str:
     """Why, in a few words for a log line: never empty, never more than one line."""
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except Exception:  # whoever wrote the source may have written this too
+        said = ""
     if isinstance(error, OSError) and error.errno:
         text = os.strerror(error.errno)
+    elif isinstance(error, MapfsError):
+        text = said or name
     else:
-        text = str(error) or type(error).__name__
-        if not isinstance(error, MapfsError):
-            text = f"{type(error).__name__}: {text}" if str(error) else text
-    return " ".join(text.split())[:400]
+        text = f"{name}: {said}" if said else name
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:400]
 
 
 def errno_name(number: int) -> str:

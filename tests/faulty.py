@@ -21,12 +21,28 @@ from mapfs.units import PAGE_SIZE
 _PAGES = 64
 
 
+class Mute(Exception):  # noqa: N818 -- as foreign sources have them
+    """Cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Surrogate(Exception):  # noqa: N818
+    """Says what no UTF-8 can hold."""
+
+    def __str__(self) -> str:
+        return "bad \udcff name"
+
+
 class Raises(Source):
     """Raises; for `now`, already in try_read, where the leader itself meets it."""
 
     def __init__(self, name: str) -> None:
         self._now = name.startswith("now-")
-        self._error = getattr(builtins, name.removeprefix("now-"))
+        own = {"Mute": Mute, "Surrogate": Surrogate}
+        name = name.removeprefix("now-")
+        self._error = own.get(name) or getattr(builtins, name)
 
     @property
     def size(self) -> int:

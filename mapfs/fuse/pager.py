@@ -21,7 +21,7 @@ from typing import Protocol
 from mapfs.errors import SourceError
 from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, flags_of
-from mapfs.fuse.files import Files
+from mapfs.fuse.files import Files, OpenFile
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
@@ -55,6 +55,10 @@ class Outlet(Protocol):
 
     def failed(self, error: BaseException | None) -> None:
         """The device ended (None), or a pager thread failed."""
+
+
+#: What a thread without work is given when the lead is free.
+_LEAD = Demand(0, 0, OpenFile.__new__(OpenFile), 0, 0, 0, 0)
 
 
 class Pagers:
@@ -121,7 +125,7 @@ class Pagers:
             leading = True
             while True:
                 demand = self._lead(buffer) if leading else self._next()
-                if demand is None and not leading and self._take_lead():
+                if demand is _LEAD:
                     leading = True
                 elif demand is None:
                     break
@@ -130,21 +134,22 @@ class Pagers:
                     self._fetch(demand)
         except BaseException as error:
             self._outlet.failed(error)
-        finally:
-            with self._changed:
-                self._count -= 1
 
     def _next(self) -> Demand | None:
-        """The next queued demand; None: take the lead, or end."""
+        """The next queued demand, or _LEAD; None: the thread is to end, and does not count any more.
+
+        All in one turn: a demand that is queued in between would be left to a thread that is leaving.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE)
             self._idle -= 1
-            return self._queued.popleft() if self._queued and not self._vacant else None
-
-    def _take_lead(self) -> bool:
-        with self._changed:
-            vacant, self._vacant = self._vacant, False
-            return vacant
+            if self._vacant:
+                self._vacant = False
+                return _LEAD
+            if self._queued:
+                return self._queued.popleft()
+            self._count -= 1
+            return None
 
     def _lead(self, buffer: bytearray) -> Demand | None:
         """Reads the device until a demand has to wait for its source, and returns it; None: the mount ended.

@@ -150,10 +150,18 @@ def printable(text: bytes) -> str:
 
 def kill_pending(tid: int) -> bool:
     """Whether the thread is being killed: it will never look at its page, and an error cannot harm it."""
+    if not tid:
+        return False  # of another pid namespace: nothing can be known
     try:
         lines = _text(f"/proc/{tid}/status").splitlines()
-    except OSError:
-        return True
+    except OSError:  # gone, or hidden (proc(5), hidepid)
+        try:
+            os.kill(tid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass
+        return False
     pending = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
     return any(mask >> 8 & 1 for mask in pending)  # SIGKILL is signal 9, bit 8
 

@@ -35,7 +35,7 @@ def waiting(daemon: Daemon, count: int) -> None:
     [
         "raises:ValueError", "raises:OSError", "raises:SystemExit", "raises:KeyboardInterrupt", "raises:MemoryError",
         "raises:RecursionError", "raises:GeneratorExit", "raises:StopIteration", "raises:now-ValueError",
-        "raises:now-KeyboardInterrupt", "raises:now-SystemExit", "returns:short", "returns:long", "returns:none",
+        "raises:now-KeyboardInterrupt", "raises:now-SystemExit", "raises:now-Mute", "raises:Surrogate", "returns:short", "returns:long", "returns:none",
         "returns:text", "returns:wide",
     ],
 )  # fmt: skip
