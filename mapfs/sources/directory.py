@@ -12,8 +12,10 @@ import stat
 from mapfs.errors import SourceError, of_path
 from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import DirectorySource, Entry, Source
-from mapfs.sources.openat2 import device_of_mount, mount_id, open_beneath
+from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath
 from mapfs.sources.spec import Spec
+
+_OWN_TYPE = "fuse.mapfs"
 
 
 class BackingDirectory(DirectorySource):
@@ -58,7 +60,9 @@ class BackingDirectory(DirectorySource):
         os.close(self.root)
 
     def _open(self, path: bytes, flags: int) -> int:
-        """Into other mounts too, except the hidden ones: even stat(2) of those would wait for itself."""
+        """Into other mounts too, except the mount itself and its like: even stat(2) of that would wait for itself,
+        and two mounts that mirror each other would wait for each other.
+        """
         try:
             return open_beneath(self.root, path, flags, cross_mounts=False)
         except OSError as error:
@@ -66,7 +70,8 @@ class BackingDirectory(DirectorySource):
                 raise
         probe = open_beneath(self.root, path, os.O_PATH)
         try:
-            if device_of_mount(mount_id(probe)) in self._hidden:
+            device, kind = filesystem_of_mount(mount_id(probe))
+            if device in self._hidden or kind == _OWN_TYPE:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         finally:
             os.close(probe)

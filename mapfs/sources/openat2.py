@@ -104,12 +104,15 @@ def mount_id(fd: int) -> int:
     return -1
 
 
-def device_of_mount(number: int) -> int:
-    """st_dev of the mount `number`, from /proc/self/mountinfo; -1 where it is gone. Asks the filesystem nothing."""
+def filesystem_of_mount(number: int) -> tuple[int, str]:
+    """st_dev and type of the mount `number`, from /proc/self/mountinfo; (-1, "") where it is gone.
+
+    Asks the filesystem nothing.
+    """
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             fields = line.split(maxsplit=3)
             if int(fields[0]) == number:
                 major, _, minor = fields[2].partition(":")
-                return os.makedev(int(major), int(minor))
-    return -1
+                return os.makedev(int(major), int(minor)), line.partition(" - ")[2].split()[0]
+    return -1, ""

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapfs.sources import openat2
-from mapfs.sources.openat2 import device_of_mount, mount_id, open_beneath
+from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath
 
 PARTS = [b"..", b".", b"", b"sub", b"inside", b"up", b"etc", b"deep", b"file", b"out", b"missing"]
 
@@ -126,11 +126,11 @@ def test_other_mounts_are_entered_only_where_they_may_be() -> None:
         assert caught.value.errno == errno.EXDEV
         fd = open_beneath(root, b"proc/version", os.O_PATH)
         assert mount_id(fd) != mount_id(root)
-        assert device_of_mount(mount_id(fd)) == os.stat("/proc/version").st_dev
+        assert filesystem_of_mount(mount_id(fd)) == (os.stat("/proc/version").st_dev, "proc")
         os.close(fd)
     finally:
         os.close(root)
-    assert device_of_mount(1 << 30) == -1
+    assert filesystem_of_mount(1 << 30) == (-1, "")
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[int]:
