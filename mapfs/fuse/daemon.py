@@ -41,6 +41,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
 _TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
 _READY_WITHIN = 10.0
+_FLUSH_EVERY = 1.0  # seconds
 
 
 class Mount:
@@ -100,6 +101,7 @@ class Mount:
 
     def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
         self._tree = tree
+        self._facts = recorder.facts
         self._threads = Threads(recorder.facts.send)
         stack.callback(self._threads.close)
         self._files = Files(recorder.facts.send)
@@ -172,6 +174,7 @@ class Mount:
                 self._nursery = nursery
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
+                nursery.start_soon(self._flush_facts)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
                     self._link.start()
@@ -199,6 +202,12 @@ class Mount:
                 f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead"
             )
         self._ready(self._tree)
+
+    async def _flush_facts(self) -> None:
+        """For a recorder that was stopped and goes on."""
+        while self._facts.alive:
+            self._facts.flush()
+            await trio.sleep(_FLUSH_EVERY)
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(*_SIGNALS) as signals:

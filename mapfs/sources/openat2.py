@@ -10,6 +10,7 @@ import os
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
+_TRIES = 128
 _RESOLVE = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS
 
 
@@ -34,7 +35,7 @@ def open_beneath(root: int, path: bytes, flags: int, *, cross_mounts: bool = Tru
     if _supported:
         resolve = _RESOLVE if cross_mounts else _RESOLVE | _NO_XDEV
         how = _How(flags, 0, resolve)
-        while True:
+        for _ in range(_TRIES):
             fd = _syscall(
                 ctypes.c_long(_SYS_OPENAT2),
                 ctypes.c_int(root),
@@ -45,10 +46,7 @@ def open_beneath(root: int, path: bytes, flags: int, *, cross_mounts: bool = Tru
             if fd >= 0:
                 return int(fd)
             number = ctypes.get_errno()
-            if number in (
-                errno.EAGAIN,
-                errno.EINTR,
-            ):  # a rename raced with the walk: openat2(2) says try again
+            if number in (errno.EAGAIN, errno.EINTR):  # a rename raced with the walk: openat2(2) says try again
                 continue
             if number not in (errno.ENOSYS, errno.EPERM):
                 raise OSError(number, os.strerror(number), path)
@@ -56,6 +54,8 @@ def open_beneath(root: int, path: bytes, flags: int, *, cross_mounts: bool = Tru
                 raise OSError(number, os.strerror(number), path)
             _supported = False
             break
+        else:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)  # such as a write lease (fcntl(2))
     return _walk(root, path, flags, cross_mounts=cross_mounts)
 
 

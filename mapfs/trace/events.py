@@ -38,6 +38,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     size: int
     #: The thread that waited; None where it is not known.
     thread: ThreadFact | None
+    #: Its key, also where its fact did not come (yet); 0 for none.
+    thread_key: int
     #: Its id as the kernel gave it, 0 for none.
     tid: int
     #: The errno that it was answered with, 0 for none.

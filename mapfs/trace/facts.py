@@ -1,8 +1,9 @@
 """Rare facts, which travel on a socket beside the ring: who a thread is, what a file is called.
 
 A fact is sent before the first event that refers to it is put into the ring, so a recorder that looks at
-the ring first and at the socket second always has it. The socket keeps messages whole (SOCK_SEQPACKET),
-keeps what a killed daemon sent, and never makes the daemon wait: what does not fit is sent later.
+the ring first and at the socket second has it. The socket keeps messages whole (SOCK_SEQPACKET), keeps what a
+killed daemon sent, and never makes the daemon wait: what a recorder that was stopped cannot take is sent later,
+in order, once it goes on.
 """
 
 import contextlib
@@ -81,6 +82,7 @@ Fact = MountFact | FileFact | ThreadFact | ReasonFact | EventsWanted | StatsWant
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
+_SEND_BUFFER = 4 << 20  # bytes: some thousands of facts
 
 
 def decode(message: bytes) -> Fact:
@@ -92,6 +94,9 @@ class FactSender:
     """The daemon's end. Callable from any thread; never waits and never raises."""
 
     def __init__(self, end: socket.socket) -> None:
+        for option in (socket.SO_SNDBUF, getattr(socket, "SO_SNDBUFFORCE", 32)):  # the second with CAP_NET_ADMIN
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, option, _SEND_BUFFER)
         end.setblocking(False)  # socket.send_fds drops its flags argument, MSG_DONTWAIT too
         self._socket = end
         self._lock = threading.Lock()
@@ -102,22 +107,45 @@ class FactSender:
         """Sends `fact`, or keeps it for later where the recorder lags. False: it cannot be delivered now."""
         message = _encoder.encode(fact)
         with self._lock:
+            if not self.alive:
+                return False
             self._late.append(message)
-            while self._late and self.alive:
-                last = len(self._late) == 1
-                try:
-                    socket.send_fds(self._socket, [self._late[0]], fds if last else ())
-                except BlockingIOError:
-                    if fds:  # a descriptor cannot be kept back: its owner is told instead
-                        self._late.pop()
-                    return False
-                except OSError:
-                    self.alive = False
-                    break
-                self._late.popleft()
-            return self.alive
+            if self._flush(fds):
+                return True
+            if fds and self._late:  # a descriptor cannot be kept back: its owner is told instead
+                self._late.pop()
+            return False
 
-    def close(self) -> None:
-        """The recorder sees the end of the facts and finishes."""
+    def _flush(self, fds: tuple[int, ...] = ()) -> bool:
+        """Sends what is late, as far as the socket takes it; `fds` go with the last."""
+        while self._late:
+            try:
+                socket.send_fds(self._socket, [self._late[0]], fds if len(self._late) == 1 else ())
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.alive = False
+                self._late.clear()
+                return False
+            self._late.popleft()
+        return True
+
+    def flush(self) -> bool:
+        """Tries again to send what is late. True: nothing is."""
+        with self._lock:
+            return self._flush()
+
+    def close(self, within: float = 0.0) -> bool:
+        """Sends what is late, waiting for at most `within` seconds; the recorder then sees the end of the facts
+        and finishes. False: some never reached it.
+        """
+        with self._lock, contextlib.suppress(OSError):
+            if self._late:
+                self._socket.settimeout(within)
+                while self._late:
+                    self._socket.send(self._late[0])
+                    self._late.popleft()
+        complete = self.alive and not self._late
         with contextlib.suppress(OSError):
             self._socket.close()
+        return complete

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
 from mapfs.trace import facts
@@ -31,7 +32,6 @@ _BUSY = 0.02  # seconds between two looks while events flow
 _STORE_CAPACITY = 1_000_000  # events that may wait for the disk
 _FINISH = 120.0  # seconds the trace may take to be finished
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
-_UNKNOWN = FileFact(0, 0, "?", "?", 0, 0)
 
 #: Makes a sink in the recorder's process, once the mount's facts are known: name, capacity, callable.
 SinkMaker = Callable[[MountFact], tuple[str, int, Callable[[Sequence[Event | Lost]], None]]]
@@ -143,10 +143,11 @@ class Recorder:
             wait_ns=record.wait_ns,
             op=record.op,
             cls=_CLASSES[self._classes[slot]],
-            file=self.files.get(record.file, _UNKNOWN),
+            file=self.files.get(record.file) or FileFact(record.file, 0, "?", "?", 0, 0),
             offset=record.offset,
             size=record.size,
             thread=self.threads.get(record.thread),
+            thread_key=record.thread,
             tid=record.tid,
             errno=record.errno,
             reason=self.reasons.get(record.reason) if record.reason else None,
@@ -166,7 +167,12 @@ class Recorder:
             if not message:
                 self.ended = True
                 return
-            self._take_fact(facts.decode(message), fds)
+            try:
+                fact = facts.decode(message)
+            except msgspec.MsgspecError as error:
+                warn(f"a fact cannot be read: {error}; what refers to it shows ?")
+                continue
+            self._take_fact(fact, fds)
 
     def _take_fact(self, fact: facts.Fact, fds: list[int]) -> None:
         match fact:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,6 +17,9 @@ from mapfs.trace.recorder import Recorder, SinkMaker
 from mapfs.trace.ring import Ring
 from mapfs.trace.sinks import warn
 from mapfs.trace.store import Store
+
+_TELL_WITHIN = 5.0  # seconds for a recorder that was stopped to take the last facts
+_END_WITHIN = 150.0  # seconds for it to finish, a little more than it gives its sinks
 
 
 class RecorderProcess:
@@ -42,12 +46,17 @@ class RecorderProcess:
     def finish(self, *, served: bool) -> bool:
         """Ends it and waits for it. True if everything that was answered is where it should be."""
         self.facts.send(facts.Ended(served))
-        self.facts.close()
+        told = self.facts.close(_TELL_WITHIN)
         try:
+            pidfd = os.pidfd_open(self.pid)
+            with os.fdopen(pidfd):
+                if not select.select([pidfd], [], [], _END_WITHIN)[0]:
+                    warn(f"the recorder (process {self.pid}) does not end; it is left to finish alone")
+                    return False
             _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:
+        except (ChildProcessError, ProcessLookupError):
             return False
-        return os.waitstatus_to_exitcode(status) == 0
+        return told and os.waitstatus_to_exitcode(status) == 0
 
 
 def _child(

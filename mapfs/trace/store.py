@@ -73,7 +73,7 @@ CREATE VIEW events AS
     SELECT r.serial, r.time_ns, r.time_ns - m.monotonic_ns + m.wall_ns AS wall_ns, r.wait_ns, o.name AS op,
         r.class, f.path AS file, r.offset / m.page_size AS page, r.offset, r.size, t.pid, r.tid, t.command,
         t.container, r.errno, w.text AS reason
-    FROM requests r CROSS JOIN mount m JOIN files f ON f.id = r.file JOIN ops o ON o.id = r.op
+    FROM requests r CROSS JOIN mount m JOIN ops o ON o.id = r.op LEFT JOIN files f ON f.id = r.file
     LEFT JOIN threads t ON t.id = r.thread LEFT JOIN reasons w ON w.id = r.reason;
 """
 
@@ -125,7 +125,7 @@ class Store:
             rows.append(
                 (
                     event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
-                    event.size, event.thread.key if event.thread else None, event.tid, event.errno,
+                    event.size, event.thread_key or None, event.tid, event.errno,
                     self._reason(event.reason), event.refaults, event.direct, event.unique,
                 )
             )  # fmt: skip

@@ -230,6 +230,24 @@ def test_a_stopped_recorder_does_not_reach_the_mount(mount: Mounter) -> None:
     assert [page for _, page in daemon.demands("pages")] == list(range(64))
 
 
+def test_no_name_is_lost_by_a_recorder_that_was_stopped(mount: Mounter, tmp_path: Path) -> None:
+    root, trace = tmp_path / "many", tmp_path / "t.db"
+    root.mkdir()
+    for number in range(3000):
+        (root / f"{number:04}-{'x' * 200}").write_text("content")
+    daemon = mount(f"many=dir:{root}", "-q", "--trace", str(trace), wait=False).wait_mounted()
+    recorder = daemon.stats()["recorder_pid"]
+    os.kill(recorder, signal.SIGSTOP)
+    try:
+        subprocess.run(["sh", "-c", 'cat "$0"/* > /dev/null', daemon.file("many")], check=True, timeout=WITHIN)
+    finally:
+        os.kill(recorder, signal.SIGCONT)
+    assert daemon.umount() == 0
+    events = list(trace_events(open_trace(str(trace)).connection))
+    assert sorted(event["file"] for event in events) == sorted(f"many/{path.name}" for path in root.iterdir())
+    assert {event["command"] for event in events} == {"cat"}
+
+
 def test_a_full_disk_stops_the_trace_and_not_the_mount(mount: Mounter, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

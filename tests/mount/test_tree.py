@@ -267,9 +267,7 @@ def test_a_mirror_of_a_directory_that_holds_the_mount_hides_it(mount: Mounter, t
     assert os.stat(daemon.file("all/beside")).st_size == 1
 
 
-def test_two_mounts_in_a_directory_that_both_mirror_do_not_wait_for_each_other(
-    mount: Mounter, tmp_path: Path
-) -> None:
+def test_two_mounts_in_a_directory_that_both_mirror_do_not_wait_for_each_other(mount: Mounter, tmp_path: Path) -> None:
     (tmp_path / "beside").write_text("x")
     first, second = mount(f"all=dir:{tmp_path}", at="a"), mount(f"all=dir:{tmp_path}", at="b")
     for daemon in (first, second):

@@ -22,6 +22,7 @@ _EVENT = Event(
     offset=0,
     size=4096,
     thread=THREAD,
+    thread_key=THREAD.key,
     tid=101,
     errno=0,
     reason=None,
@@ -33,4 +34,6 @@ _EVENT = Event(
 
 def event(serial: int, **changes: Any) -> Event:
     """An event like any other but for `changes`."""
+    if "thread" in changes:
+        changes["thread_key"] = changes["thread"].key if changes["thread"] else 0
     return msgspec.structs.replace(_EVENT, serial=serial, **changes)

@@ -40,7 +40,7 @@ def section(text: str, heading: str) -> str:
 def event(serial: int, page: int, cls: str = COLD, errno: int = 0) -> Event:
     """One request for one page of FILE by THREAD."""
     return Event(
-        serial, serial * 1000, 500, READ, cls, FILE, page * PAGE_SIZE, PAGE_SIZE, THREAD, 7, errno,
+        serial, serial * 1000, 500, READ, cls, FILE, page * PAGE_SIZE, PAGE_SIZE, THREAD, THREAD.key, 7, errno,
         "on purpose" if errno else None, 0, False, serial,
     )  # fmt: skip
 
