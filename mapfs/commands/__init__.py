@@ -12,6 +12,7 @@ import click
 
 from mapfs import __version__
 from mapfs.errors import MapfsError, reason_of
+from mapfs.trace.sinks import warn
 
 DEBUG = "MAPFS_DEBUG"
 
@@ -64,14 +65,11 @@ def main(argv: list[str] | None = None) -> Any:
     except MapfsError as error:
         if DEBUG in os.environ:
             raise
-        print(f"mapfs: {error}", file=sys.stderr)
+        warn(str(error))
         sys.exit(error.exit_code)
     except Exception as error:
         if DEBUG in os.environ:
             raise
-        print(
-            f"mapfs: {reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened",
-            file=sys.stderr,
-        )
+        warn(f"{reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened")
         sys.exit(1)
     sys.exit(0)

@@ -65,6 +65,7 @@ class Mount:
         self._failure: BaseException | None = None
         self._own = options.link == "own"
         self._mounted = False
+        self._session = False
         self._st_dev = -1
         self._pagers: Pagers | None = None
         self._link: Link | None = None
@@ -116,8 +117,6 @@ class Mount:
             self._mount_own(ring, answers)
         else:
             self._mount_plain()
-        here = device.mounted_at(self._path)
-        self._st_dev = here.device if here else -1
         for mirror in tree.mirrors:
             mirror.hide(self._st_dev)
 
@@ -142,16 +141,26 @@ class Mount:
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
         descriptor = device.mount(self._path, self._mount_options())
         self._mounted = True
+        self._find_device()
         self._link = Link(descriptor, self.options.readahead, self._bridge.failed)
-        pyfuse3.init(self._operations, self._link.hand_over(), {"fsname=mapfs"})
+        self._start_session(self._link.hand_over(), {"fsname=mapfs"})
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
     def _mount_plain(self) -> None:
+        self._start_session(self._path, set(self._mount_options()))
+        self._mounted = True
+        self._find_device()
+
+    def _start_session(self, path: str, options: set[str]) -> None:
         try:
-            pyfuse3.init(self._operations, self._path, set(self._mount_options()))
+            pyfuse3.init(self._operations, path, options)
         except RuntimeError as error:
             raise MountError(f"cannot mount on {self._path}: {error}; mapfs doctor tells what is missing") from error
-        self._mounted = True
+        self._session = True
+
+    def _find_device(self) -> None:
+        here = device.mounted_at(self._path)
+        self._st_dev = here.device if here else -1
 
     def _statistics(self) -> dict[str, int | str | float | None]:
         pagers, init = self._pagers, self._link.init if self._link else None
@@ -192,7 +201,11 @@ class Mount:
 
     async def _announce(self) -> None:
         with trio.move_on_after(_READY_WITHIN) as scope:
-            await trio.to_thread.run_sync(os.stat, self._path, abandon_on_cancel=True)
+            try:
+                await trio.to_thread.run_sync(os.stat, self._path, abandon_on_cancel=True)
+            except OSError as error:
+                self._ended(MountError(f"{self._path} ended before it answered: {error.strerror}"))
+                return
         if scope.cancelled_caught:
             self._ended(MountError(f"{self._path} does not answer within {_READY_WITHIN:.0f} s"))
             return
@@ -231,12 +244,12 @@ class Mount:
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
         except MountError as error:
+            pyfuse3.terminate()
             if not isinstance(error.__cause__, OSError):
                 if device.mounted_at(self._path) is not None:
                     self._warn(str(error))
             else:
-                self._warn(f"{self._path} is still used; detached: what programs demand of it from now on fails")
-            pyfuse3.terminate()
+                self._warn(f"{self._path} is still used; detached: what programs demand of it once it ended fails")
 
     def _unmount(self) -> None:
         """Ends link and mount in whatever state they are; the mount is gone from the name space afterwards.
@@ -245,7 +258,7 @@ class Mount:
         """
         if not self._mounted:
             return
-        if self._link is None:
+        if not self._own:
             pyfuse3.close(unmount=True)
             return
         here = device.mounted_at(self._path)
@@ -253,9 +266,11 @@ class Mount:
             with contextlib.suppress(MapfsError):
                 device.unmount(self._path, lazy=True)
         _abort(self._st_dev)
-        self._link.close()
-        with contextlib.suppress(Exception):
-            pyfuse3.close(unmount=False)
+        if self._link is not None:
+            self._link.close()
+        if self._session:  # libfuse crashes on one that never was
+            with contextlib.suppress(Exception):
+                pyfuse3.close(unmount=False)
 
     def _ended(self, error: BaseException | None) -> None:
         """The device ended (None), or a thread failed: the mount is over."""

@@ -16,13 +16,12 @@ _MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one me
 class OpenFile:
     """A file while at least one handle of it is open. `id` names this version of its content in the trace."""
 
-    __slots__ = ("generation", "handles", "id", "node")
+    __slots__ = ("handles", "id", "node")
 
     def __init__(self, node: FileNode) -> None:
         self.node = node
         self.id = 0
         self.handles = 0
-        self.generation = 0
 
 
 class Files:
@@ -47,7 +46,9 @@ class Files:
         file = self._by_node.get(node.inode)
         if file is None:
             file = self._by_node[node.inode] = OpenFile(node)
-        keep = file.generation in (0, node.generation)
+        # a new mtime in the reply to a stat makes the kernel drop the pages too, but only once it asks
+        keep = node.cached in (0, node.generation)
+        node.cached = node.generation
         self.refresh(node)
         file.handles += 1
         handle = self.new_handle()
@@ -59,7 +60,6 @@ class Files:
         file = self._by_node.get(node.inode)
         if file is None:
             return
-        file.generation = node.generation
         path = node.path().decode("utf-8", "backslashreplace")
         # the same file under the same name keeps its id when the kernel forgot its inode in between
         version = (node.version, node.size)

@@ -17,6 +17,8 @@ from mapfs.fuse import wire
 
 _SEND_BUFFER = 4 << 20  # bytes asked for; without privilege the kernel grants less (net.core.wmem_max)
 
+_OVER = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # the session has ended
+
 
 class Link:
     """One session with libfuse. `failed` is called, from the link's thread, with what ended it early."""
@@ -63,7 +65,7 @@ class Link:
             except BlockingIOError:
                 pass
             except OSError as error:
-                if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF):
+                if error.errno in _OVER:
                     return  # the session is over, and so is the mount
                 raise
         with self._late_lock:
@@ -91,10 +93,9 @@ class Link:
                 self._ours.sendall(message)
                 with self._late_lock:
                     self._late_count -= 1
-        except OSError:
-            return
         except BaseException as error:
-            self._failed(error)
+            if not (isinstance(error, OSError) and error.errno in _OVER):
+                self._failed(error)
 
     def _run(self) -> None:
         try:

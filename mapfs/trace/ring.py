@@ -27,7 +27,7 @@ SLOTS = 1 << 16
 _HEADER = mmap.PAGESIZE
 _RECORD = struct.Struct("@QQQQIIIIBBHIQ")  # Record's fields, aligned, so that each is one store
 _SLOT = 64
-_MARGIN = 64  # more than there are pager threads
+_MARGIN = 1024  # more than there can be pager threads (mount --threads)
 _SERIAL = struct.Struct("@56xQ")
 assert _RECORD.size == _SERIAL.size == _SLOT
 

@@ -6,7 +6,8 @@ recorder's loop, let alone the mount.
 """
 
 import contextlib
-import sys
+import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from mapfs.errors import reason_of
 from mapfs.trace.events import Event, Lost
 
+_READABLE_WITHIN = 0.2  # seconds
 Sink = Callable[[Sequence[Event | Lost]], None]
 
 
@@ -79,6 +81,11 @@ class SinkThread:
 
 
 def warn(text: str) -> None:
-    """One line on standard error, if there is anybody to read it."""
+    """One line on standard error, if there is anybody to read it: a terminal that was stopped, or a full pipe, must
+    not hold up whoever has something to say.
+    """
     with contextlib.suppress(OSError, ValueError):
-        print(f"mapfs: {text}", file=sys.stderr, flush=True)
+        poller = select.poll()
+        poller.register(2, select.POLLOUT)
+        if poller.poll(_READABLE_WITHIN * 1000):
+            os.write(2, f"mapfs: {text}\n".encode(errors="backslashreplace")[: select.PIPE_BUF])

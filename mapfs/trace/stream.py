@@ -13,6 +13,7 @@ import trio
 
 from mapfs.trace.events import Event, Lost, as_json
 from mapfs.trace.facts import StatsWanted
+from mapfs.trace.processes import printable
 from mapfs.trace.ring import Reader
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "lost": recorder.reader.lost,
         "files": len(recorder.files),
         "threads": len(recorder.threads),
-        "trace": recorder.store.path if recorder.store else None,
-        "sinks": {sink.name: "failed" if sink.failure else "ok" for sink in recorder.sinks},
+        "trace": printable(os.fsencode(recorder.store.path)) if recorder.store else None,
+        "sinks": {printable(os.fsencode(sink.name)): "failed" if sink.failure else "ok" for sink in recorder.sinks},
         "recorder_pid": os.getpid(),
         "daemon": wanted.daemon,
     }

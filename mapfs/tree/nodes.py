@@ -83,6 +83,7 @@ class FileNode(Node):
         self.size = 0
         self.source: Source | None = None
         self.generation = 0
+        self.cached = 0  # the generation that the kernel's page cache may hold; 0: none was opened yet
         self.version: Hashable = None
         self._opens = 0
 

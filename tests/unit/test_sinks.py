@@ -48,7 +48,7 @@ def test_everything_arrives_in_order_and_close_waits_for_it() -> None:
     assert got == events(1, 1000)
 
 
-def test_one_that_raises_is_dropped_with_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_raises_is_dropped_with_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
     calls: list[int] = []
 
     def broken(batch: Sequence[Item]) -> None:
@@ -64,17 +64,17 @@ def test_one_that_raises_is_dropped_with_one_warning(capsys: pytest.CaptureFixtu
     assert isinstance(sink.failure, OSError)
     assert calls == [3]
     line = "mapfs: the log stopped: No space left on device; the mount goes on without it\n"
-    assert capsys.readouterr().err == line
+    assert capfd.readouterr().err == line
 
 
-def test_even_a_sink_that_exits_is_only_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_even_a_sink_that_exits_is_only_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     def broken(_: Sequence[Item]) -> None:
         raise SystemExit(3)
 
     sink = SinkThread("log", broken, 100)
     sink(events(1, 1))
     assert not sink.close(WITHIN)
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_one_that_lags_skips_and_says_how_many() -> None:
