@@ -263,6 +263,46 @@ def test_a_full_disk_stops_the_trace_and_not_the_mount(mount: Mounter, tmp_path:
         subprocess.run(["umount", "-l", str(small)], check=True, timeout=WITHIN)
 
 
+def test_a_session_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    trigger, trace = tmp_path / "trigger", tmp_path / "t.db"
+    trigger.touch()
+    command = [sys.executable, "-m", "tests.broken", "session", str(trigger), "mount", str(tmp_path / "mnt")]
+    done = subprocess.run(
+        [*command, "pages=pages:8p", "--trace", str(trace)],
+        capture_output=True, text=True, timeout=WITHIN, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"mapfs: cannot mount on {tmp_path}/mnt: on purpose; mapfs doctor tells what is missing"
+    ]
+    assert mounted_at(str(tmp_path / "mnt")) is None
+    assert not (tmp_path / "mnt").exists()
+
+
+def test_nobody_who_reads_standard_error_holds_up_the_end(tmp_path: Path) -> None:
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    try:
+        while True:
+            os.write(full, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(full, True)
+    path = str(tmp_path / "mnt")
+    process = subprocess.Popen([sys.executable, "-m", "mapfs", "mount", path, "pages=pages:8p"], stderr=full)
+    try:
+        wait_until(lambda: mounted_at(path) is not None, "the mount")
+        with Holder(os.path.join(path, "pages"), "3") as holder:  # busy, so there is something to say
+            process.terminate()
+            process.wait(WITHIN)
+            assert mounted_at(path) is None
+            holder.release()
+    finally:
+        process.kill()
+        process.wait(WITHIN)
+        os.close(unread)
+        os.close(full)
+
+
 @pytest.mark.parametrize("part", ["pager", "link"])
 def test_a_failing_thread_of_mapfs_ends_the_mount_with_an_error(tmp_path: Path, part: str) -> None:
     trigger, trace = tmp_path / "trigger", tmp_path / "t.db"

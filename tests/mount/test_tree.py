@@ -257,6 +257,21 @@ def test_changes_below_a_mirror_are_seen_within_the_attribute_timeout(mount: Mou
     wait_until(lambda: not os.path.exists(path), "the name that is gone", 5)
 
 
+def test_reopening_keeps_the_pages_of_what_stayed_and_drops_those_of_what_changed(
+    mount: Mounter, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(b"a" * 4096)
+    daemon = mount(f"data=file:{data}")
+    path = daemon.file("data")
+    first = client("read", path, "0", "4")
+    assert client("read", path, "0", "4") == first == {"data": b"aaaa".hex()}
+    assert len(daemon.events()) == 1
+    data.write_bytes(b"b" * 4096)
+    assert client("read", path, "0", "4") == {"data": b"bbbb".hex()}
+    assert [event["class"] for event in daemon.events()] == ["COLD", "COLD"]
+
+
 def test_a_mirror_of_a_directory_that_holds_the_mount_hides_it(mount: Mounter, tmp_path: Path) -> None:
     (tmp_path / "beside").write_text("x")
     daemon = mount(f"all=dir:{tmp_path}")
