@@ -92,18 +92,20 @@ def _trial() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="mapfs-doctor-") as directory:
         mount = os.path.join(directory, "mnt")
         started = time.monotonic_ns()
-        done = subprocess.run(
-            [sys.executable, "-m", "mapfs", "mount", "--daemon", mount, "page=pages:3p"],
-            capture_output=True, text=True, timeout=_TRIAL, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            yield Finding("no", "a trial mount failed", done.stderr.strip().removeprefix("mapfs: "))
-            return
-        taken = time.monotonic_ns() - started
         try:
-            yield from _look_at(mount, taken)
-        finally:
-            device.unmount(mount, lazy=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "mapfs", "mount", "--daemon", mount, "page=pages:3p"],
+                capture_output=True, text=True, timeout=_TRIAL, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                yield Finding("no", "a trial mount failed", done.stderr.strip().removeprefix("mapfs: "))
+            else:
+                yield from _look_at(mount, time.monotonic_ns() - started)
+        except subprocess.TimeoutExpired:
+            yield Finding("no", f"a trial mount does not answer within {_TRIAL:.0f} s", "look at dmesg")
+        finally:  # before the directory is removed with all that is below it
+            if device.mounted_at(mount) is not None:
+                device.unmount(mount, lazy=True)
 
 
 def _look_at(mount: str, taken: int) -> Iterator[Finding]:

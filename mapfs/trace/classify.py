@@ -56,7 +56,10 @@ class Classifier:
         if record.op != READ:
             return WRITTEN, 0
         if record.flags & DIRECT:
-            return None, 0  # past the page cache: no page was missed, none brought in
+            return (
+                None,
+                0,
+            )  # a read(2) misses no page and brings none in; a page fault does; which it was, nobody can tell
         seen = self._seen.get(record.file)
         if seen is None:  # its fact did not get through
             seen = self._seen[record.file] = PageSet()

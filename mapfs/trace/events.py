@@ -48,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     #: How many of its pages had been requested before.
     refaults: int
-    #: Whether it came past the page cache (O_DIRECT), so certainly from read(2).
+    #: Whether it came through a descriptor with O_DIRECT: by read(2) past the page cache, or by a page fault.
     direct: bool
     #: The kernel's number of the request.
     unique: int
@@ -76,7 +76,8 @@ def as_json(event: Event | Lost, wall_offset: int) -> dict[str, Any]:
         "wall_ns": event.time_ns + wall_offset,
         "op": OPS[event.op],
         "class": event.cls,
-        "via": "read" if event.direct else "?",
+        "via": "?",
+        "direct": event.direct,
         "file": event.file.path,
         "offset": event.offset,
         "size": event.size,

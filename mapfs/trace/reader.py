@@ -120,7 +120,8 @@ def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dic
             yield _lost(*losses.pop(0))
         event = dict(zip(_KEYS, values, strict=True))
         event["op"] = OPS.get(event["op"], "?")
-        event["via"] = "read" if direct else "?"
+        event["via"] = "?"
+        event["direct"] = bool(direct)
         event["error"] = errno_name(number) if number else None
         event.update(by=None, label=None, serial=serial)
         yield event
@@ -239,7 +240,7 @@ class _Loader:
             errno=getattr(errno, event["error"] or "", 0),
             reason=event["reason"],
             refaults=event["refaults"],
-            direct=event["via"] == "read",
+            direct=event["direct"],
             unique=0,
         )
 

@@ -50,7 +50,7 @@ class Record(NamedTuple):
     serial: int
 
 
-DIRECT = 1  # a flag of Record: the request bypasses the page cache (O_DIRECT)
+DIRECT = 1  # a flag of Record: the descriptor has O_DIRECT, so a read(2) bypasses the page cache
 
 
 class _Barrier:

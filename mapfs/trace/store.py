@@ -60,7 +60,7 @@ CREATE TABLE requests (
     errno INTEGER NOT NULL,        -- 0: none
     reason INTEGER,                -- reasons.id
     refaults INTEGER NOT NULL,     -- pages of it that had been requested before
-    direct INTEGER NOT NULL,       -- 1: past the page cache (O_DIRECT)
+    direct INTEGER NOT NULL,       -- 1: through a descriptor with O_DIRECT
     request INTEGER NOT NULL       -- the kernel's number of the request
 );
 CREATE TABLE ops (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

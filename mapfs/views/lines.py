@@ -65,7 +65,7 @@ class Lines:
         return f"{self._clock}.{rest // 1000:06d}"
 
     def _class(self, event: Mapping[str, Any]) -> str:
-        name = event["class"] or ("DIRECT" if event["via"] == "read" else "?")
+        name = event["class"] or ("DIRECT" if event["direct"] else "?")
         return self._paint(_COLOURS.get(name, "0"), f"{name:<7}")
 
     def _paint(self, code: str, text: str) -> str:

@@ -1,7 +1,7 @@
 """What a mount's demands add up to: for each file, each process, and all together.
 
 Every number is a query on the tables of docs/TRACE.md. A page counts once for each version of its file;
-requests past the page cache (O_DIRECT) demand no page, and are counted apart.
+requests through descriptors with O_DIRECT, which may demand no page, are counted apart.
 """
 
 import sqlite3

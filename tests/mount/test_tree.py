@@ -114,8 +114,8 @@ def test_a_read_past_the_page_cache_is_told_apart(mount: Mounter) -> None:
     )
     subprocess.run([sys.executable, "-c", code, daemon.file("pages")], timeout=WITHIN, check=True)
     client("touch", daemon.file("pages"), "2")
-    events = [(event["class"], event["via"], event["page"]) for event in daemon.events()]
-    assert events == [(None, "read", 2), ("COLD", "?", 2)]
+    events = [(event["class"], event["direct"], event["page"]) for event in daemon.events()]
+    assert events == [(None, True, 2), ("COLD", False, 2)]
 
 
 def test_a_dropped_page_is_a_refault(mount: Mounter) -> None:

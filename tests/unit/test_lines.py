@@ -53,11 +53,11 @@ def test_whoever_is_not_known_is_a_question_mark(tid: int | None, pid: int | Non
 
 
 @pytest.mark.parametrize(
-    ("cls", "via", "word"),
-    [("REFAULT", "?", "REFAULT"), (None, "?", "?"), (None, "read", "DIRECT"), ("ERROR", "?", "ERROR")],
+    ("cls", "direct", "word"),
+    [("REFAULT", False, "REFAULT"), (None, False, "?"), (None, True, "DIRECT"), ("ERROR", True, "ERROR")],
 )
-def test_classes(cls: str | None, via: str, word: str) -> None:
-    assert line(via=via, **_class(cls)).split()[1] == word
+def test_classes(cls: str | None, direct: bool, word: str) -> None:
+    assert line(direct=direct, **_class(cls)).split()[1] == word
 
 
 def test_pages_and_labels() -> None:
