@@ -15,7 +15,7 @@ from mapfs.sources import catalogue
 from mapfs.sources.spec import Spec
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
-from mapfs.tree.nodes import FixedDirectory, Tree
+from mapfs.tree.nodes import DirectoryNode, Tree
 from mapfs.units import parse_size
 
 _THREADS = 16
@@ -162,7 +162,7 @@ def _serve(options: MountOptions, *, quiet: bool) -> None:
 
 def _listing(tree: Tree) -> str:
     names = [
-        os.fsdecode(name) + ("/" if isinstance(node, FixedDirectory) or not hasattr(node, "source") else "")
+        os.fsdecode(name) + ("/" if isinstance(node, DirectoryNode) else "")
         for name, node in tree.root.children.items()
         if not name.startswith(b".mapfs")
     ]

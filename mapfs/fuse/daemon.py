@@ -27,7 +27,7 @@ from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.sessions import RecorderSessions
-from mapfs.trace.facts import MountFact
+from mapfs.trace.facts import MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -122,7 +122,7 @@ class Mount:
 
     def _fact(self) -> MountFact:
         return MountFact(
-            mountpoint=self._path.encode(errors="surrogateescape").decode("utf-8", "backslashreplace"),
+            mountpoint=printable(self._path),
             version=__version__,
             link="own" if self._own else "plain",
             page_size=PAGE_SIZE,

@@ -30,7 +30,7 @@ class Demand:
 
 
 class Answers:
-    """Reading a source and saying what came of it: what the pagers and the plain link have in common."""
+    """Says what came of demands: an event in the ring for each, and an errno where it failed."""
 
     def __init__(self, ring: Ring, threads: Threads, facts: FactSender) -> None:
         self._ring = ring
@@ -40,7 +40,7 @@ class Answers:
         self._reasons: dict[str, int] = {}
         self._last_reason = 0
 
-    def record(self, demand: Demand, size: int, error: BaseException | None) -> int:
+    def record(self, demand: Demand, error: BaseException | None) -> int:
         """Puts the event into the ring, before the answer is given. Returns the errno to answer with."""
         number, reason = 0, 0
         if error is not None:
@@ -48,7 +48,7 @@ class Answers:
         thread = self.thread_key(demand.tid)
         now = time.monotonic_ns()
         self._ring.append(
-            demand.arrived, now - demand.arrived, demand.offset, demand.unique, size, demand.file.id, thread,
+            demand.arrived, now - demand.arrived, demand.offset, demand.unique, demand.size, demand.file.id, thread,
             demand.tid, events.READ, demand.flags, number, reason,
         )  # fmt: skip
         return number

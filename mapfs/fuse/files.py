@@ -7,7 +7,7 @@ before the first request for it can come.
 import itertools
 from collections.abc import Callable
 
-from mapfs.trace.facts import FileFact
+from mapfs.trace.facts import FileFact, printable
 from mapfs.tree.nodes import FileNode
 
 _MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one message, and text: may be long
@@ -60,7 +60,7 @@ class Files:
         file = self._by_node.get(node.inode)
         if file is None:
             return
-        path = node.path().decode("utf-8", "backslashreplace")
+        path = printable(node.path())
         # the same file under the same name keeps its id when the kernel forgot its inode in between
         version = (node.version, node.size)
         known = self._ids.get(path)
@@ -68,7 +68,7 @@ class Files:
             file.id = known[0]
             return
         self._last_id += 1
-        spec = (node.spec or "").encode(errors="surrogateescape").decode("utf-8", "backslashreplace")[:_MOST_SPEC]
+        spec = printable(node.spec or "")[:_MOST_SPEC]
         self._learned(FileFact(self._last_id, node.inode, path, spec, node.size, node.generation))
         self._ids[path] = (self._last_id, version)
         file.id = self._last_id

@@ -14,8 +14,7 @@ import threading
 from collections.abc import Callable
 
 from mapfs.fuse import wire
-
-_SEND_BUFFER = 4 << 20  # bytes asked for; without privilege the kernel grants less (net.core.wmem_max)
+from mapfs.trace.sockets import enlarge
 
 _OVER = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # the session has ended
 
@@ -30,11 +29,7 @@ class Link:
         self._failed = failed
         self._ours, self._libfuse = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._ours, self._libfuse):
-            force = getattr(socket, "SO_SNDBUFFORCE", 32)  # needs CAP_NET_ADMIN
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, force, _SEND_BUFFER)
+            enlarge(end)
         self._relayed: set[int] = set()
         self._late: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._late_count = 0  # of messages that are queued or being sent: while there are any, others queue behind

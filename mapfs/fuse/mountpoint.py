@@ -10,9 +10,7 @@ from mapfs.fuse.device import mounted_at, real_mount_path
 def prepare(path: str, *, nonempty: bool) -> tuple[str, bool]:
     """The absolute path of the mount point, and whether it was made now. Raises MountError."""
     real = real_mount_path(path)
-    there = mounted_at(real)
-    if there is not None:
-        raise MountError(f"{path} is mounted already ({there.type}); unmount it with mapfs umount {path}")
+    _refuse_mounted(path, real)
     try:
         os.mkdir(real)
     except FileExistsError:
@@ -24,9 +22,7 @@ def prepare(path: str, *, nonempty: bool) -> tuple[str, bool]:
     else:
         return real, True
     real = os.path.realpath(real)
-    there = mounted_at(real)
-    if there is not None:
-        raise MountError(f"{path} is mounted already ({there.type}); unmount it with mapfs umount {path}")
+    _refuse_mounted(path, real)
     if not os.path.isdir(real):
         raise MountError(f"{path} is not a directory; choose a directory, or a name that does not exist yet")
     try:
@@ -36,6 +32,12 @@ def prepare(path: str, *, nonempty: bool) -> tuple[str, bool]:
     if full:
         raise MountError(f"{path} is not empty; choose another directory, or cover it with --nonempty")
     return real, False
+
+
+def _refuse_mounted(path: str, real: str) -> None:
+    there = mounted_at(real)
+    if there is not None:
+        raise MountError(f"{path} is mounted already ({there.type}); unmount it with mapfs umount {path}")
 
 
 def remove(path: str) -> None:

@@ -83,8 +83,7 @@ class Operations(pyfuse3.Operations):
 
     # names and attributes
 
-    def _attributes(self, node: Node) -> pyfuse3.EntryAttributes:
-        entry = node.entry()
+    def _attributes(self, node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
         if isinstance(node, FileNode):
             self._files.refresh(node)
         return attributes(node, entry)
@@ -97,13 +96,9 @@ class Operations(pyfuse3.Operations):
 
     @translated
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        parent = self._directory(parent_inode)
-        if name == b"..":
-            return self._attributes(parent.parent or parent)
-        node = parent if name == b"." else parent.child(name)
-        made = self._attributes(node)
+        node, entry = self._directory(parent_inode).look_up(name)
         node.lookups += 1
-        return made
+        return self._attributes(node, entry)
 
     @translated
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -119,7 +114,8 @@ class Operations(pyfuse3.Operations):
 
     @translated
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        return self._attributes(self._tree[inode])
+        node = self._tree[inode]
+        return self._attributes(node, node.entry())
 
     @translated
     async def readlink(self, inode: int, ctx: Any) -> bytes:
@@ -140,10 +136,10 @@ class Operations(pyfuse3.Operations):
         directory, names = self._listings[fh]
         for position in range(start_id, len(names)):
             try:
-                node = directory.child(names[position])
-                made = self._attributes(node)
+                node, entry = directory.look_up(names[position])
             except OSError:  # removed since the directory was opened, or hidden
                 continue
+            made = self._attributes(node, entry)
             if not pyfuse3.readdir_reply(token, names[position], made, position + 1):
                 if not node.lookups:
                     node.forget()
@@ -210,9 +206,9 @@ class Operations(pyfuse3.Operations):
         try:
             data = await self._bytes(file, off, size)
         except Exception as error:
-            raise pyfuse3.FUSEError(self._answers.record(demand, size, error)) from error
+            raise pyfuse3.FUSEError(self._answers.record(demand, error)) from error
         else:
-            self._answers.record(demand, size, None)
+            self._answers.record(demand, None)
         finally:
             self._ring.rouse()
         return data

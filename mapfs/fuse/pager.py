@@ -10,6 +10,7 @@ Everything that is not a page demand is forwarded: to libfuse by `Outlet.forward
 (`Outlet.failed`): a silent pager would leave its clients waiting for ever.
 """
 
+import enum
 import errno
 import os
 import select
@@ -21,7 +22,7 @@ from typing import Protocol
 from mapfs.errors import SourceError
 from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, flags_of
-from mapfs.fuse.files import Files, OpenFile
+from mapfs.fuse.files import Files
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
@@ -57,8 +58,10 @@ class Outlet(Protocol):
         """The device ended (None), or a pager thread failed."""
 
 
-#: What a thread without work is given when the lead is free.
-_LEAD = Demand(0, 0, OpenFile.__new__(OpenFile), 0, 0, 0, 0)
+class _Lead(enum.Enum):
+    """What a thread without work is given instead of a demand when the lead is free."""
+
+    FREE = enum.auto()
 
 
 class Pagers:
@@ -125,7 +128,7 @@ class Pagers:
             leading = True
             while True:
                 demand = self._lead(buffer) if leading else self._next()
-                if demand is _LEAD:
+                if demand is _Lead.FREE:
                     leading = True
                 elif demand is None:
                     break
@@ -135,8 +138,8 @@ class Pagers:
         except BaseException as error:
             self._outlet.failed(error)
 
-    def _next(self) -> Demand | None:
-        """The next queued demand, or _LEAD; None: the thread is to end, and does not count any more.
+    def _next(self) -> Demand | _Lead | None:
+        """The next queued demand, or the lead; None: the thread is to end, and does not count any more.
 
         All in one turn: a demand that is queued in between would be left to a thread that is leaving.
         """
@@ -145,7 +148,7 @@ class Pagers:
             self._idle -= 1
             if self._vacant:
                 self._vacant = False
-                return _LEAD
+                return _Lead.FREE
             if self._queued:
                 return self._queued.popleft()
             self._count -= 1
@@ -260,7 +263,7 @@ class Pagers:
             self._answer(demand, b"", error)
 
     def _answer(self, demand: Demand, data: Buffer, error: BaseException | None) -> None:
-        number = self._answers.record(demand, demand.size, error)
+        number = self._answers.record(demand, error)
         self.reply(demand.unique, b"" if number else data, number)
         self._ring.rouse()
 

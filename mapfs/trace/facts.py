@@ -7,11 +7,14 @@ in order, once it goes on.
 """
 
 import contextlib
+import os
 import socket
 import threading
 from collections import deque
 
 import msgspec
+
+from mapfs.trace.sockets import enlarge
 
 
 class MountFact(msgspec.Struct, frozen=True, tag="mount"):
@@ -25,6 +28,11 @@ class MountFact(msgspec.Struct, frozen=True, tag="mount"):
     pid: int
     monotonic_ns: int
     wall_ns: int
+
+    @property
+    def wall_offset(self) -> int:
+        """Unix time minus CLOCK_MONOTONIC, ns."""
+        return self.wall_ns - self.monotonic_ns
 
 
 class FileFact(msgspec.Struct, frozen=True, tag="file"):
@@ -82,7 +90,11 @@ Fact = MountFact | FileFact | ThreadFact | ReasonFact | EventsWanted | StatsWant
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
-_SEND_BUFFER = 4 << 20  # bytes: some thousands of facts
+
+
+def printable(text: bytes | str) -> str:
+    """`text` as UTF-8; what is not, as backslash escapes, so that it can be stored, sent and shown anywhere."""
+    return (os.fsencode(text) if isinstance(text, str) else text).decode("utf-8", "backslashreplace")
 
 
 def decode(message: bytes) -> Fact:
@@ -94,9 +106,7 @@ class FactSender:
     """The daemon's end. Callable from any thread; never waits and never raises."""
 
     def __init__(self, end: socket.socket) -> None:
-        for option in (socket.SO_SNDBUF, getattr(socket, "SO_SNDBUFFORCE", 32)):  # the second with CAP_NET_ADMIN
-            with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, option, _SEND_BUFFER)
+        enlarge(end)
         end.setblocking(False)  # socket.send_fds drops its flags argument, MSG_DONTWAIT too
         self._socket = end
         self._lock = threading.Lock()

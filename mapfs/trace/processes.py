@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mapfs.trace.facts import ThreadFact
+import msgspec
+
+from mapfs.trace.facts import ThreadFact, printable
 
 _KNOWN = 512  # threads whose comm file is held open
 _CMDLINE = 4096
@@ -24,7 +26,6 @@ _NAMED = re.compile(r"lxc\.payload\.([^/]+)|machine-([^/]+)\.scope|libpod-([^/]+
 
 @dataclass(slots=True)
 class _Known:
-    key: int
     comm_fd: int
     comm: bytes
     stale: bool
@@ -49,7 +50,7 @@ class Threads:
             if known is not None:
                 try:
                     if os.pread(known.comm_fd, 64, 0) == known.comm and not known.stale:
-                        return known.key
+                        return known.fact.key
                 except OSError:  # it is gone: whoever has its number now is another thread, alike as it may be
                     self._drop(tid)
                     known = None
@@ -69,7 +70,7 @@ class Threads:
 
     def _resolve(self, tid: int, before: _Known | None) -> int:
         self._drop(tid)
-        key = before.key if before else self._last + 1
+        key = before.fact.key if before else self._last + 1
         try:
             comm_fd = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -82,19 +83,9 @@ class Threads:
             return 0
         if before is None or fact != before.fact:
             self._last += 1
-            fact = ThreadFact(
-                self._last,
-                tid,
-                fact.name,
-                fact.pid,
-                fact.started,
-                fact.command,
-                fact.cmdline,
-                fact.container,
-                fact.uid,
-            )
+            fact = msgspec.structs.replace(fact, key=self._last)
             self._learned(fact)
-        self._known[tid] = _Known(fact.key, comm_fd, comm, False, fact)
+        self._known[tid] = _Known(comm_fd, comm, False, fact)
         while len(self._known) > _KNOWN:
             self._drop(next(iter(self._known)))
         return fact.key
@@ -141,11 +132,6 @@ def container_of(pid: int) -> str | None:
     if match := _NAMED.search(groups):  # LXC, systemd-nspawn, named podman scopes
         return next(group for group in match.groups() if group)
     return None
-
-
-def printable(text: bytes) -> str:
-    """`text` as UTF-8; what is not, as backslash escapes, so that it can be stored and shown anywhere."""
-    return text.decode("utf-8", "backslashreplace")
 
 
 def kill_pending(tid: int) -> bool:

@@ -76,12 +76,6 @@ def mount_stats(mount: str) -> dict[str, Any]:
 
 def mount_events(mount: str, *, follow: bool) -> Iterator[dict[str, Any]]:
     """The events of a running mount, as docs/TRACE.md has them; with `follow`, until it is unmounted."""
-    for line in mount_lines(mount, follow=follow):
-        yield msgspec.json.decode(line)
-
-
-def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
-    """The lines of `.mapfs/events`, each with its newline."""
     flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NONBLOCK)
     try:
         fd = os.open(os.path.join(mount, EVENTS), flags)
@@ -101,8 +95,7 @@ def mount_lines(mount: str, *, follow: bool) -> Iterator[bytes]:
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield line + b"\n"
+            yield from map(msgspec.json.decode, lines)
     finally:
         with contextlib.suppress(OSError):  # closing asks the daemon too, which may be gone
             os.close(fd)
@@ -204,13 +197,10 @@ class _Loader:
         self._mount = mount
         self._files: dict[str, FileFact] = {}
         self._threads: dict[tuple[int, int | None, str | None], ThreadFact] = {}
-        self._page_size = int(stats["page_size"])
+        names = ("mountpoint", "version", "link", "page_size", "readahead")
         store.fact(
-            MountFact(
-                stats["mountpoint"], stats["version"], stats["link"], self._page_size, stats["readahead"],
-                int(stats["daemon"]["pid"]), 0, 0,
-            )
-        )  # fmt: skip
+            MountFact(**{name: stats[name] for name in names}, pid=stats["daemon"]["pid"], monotonic_ns=0, wall_ns=0)
+        )
 
     def load(self, first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> int:
         """Loads all; returns how many events were lost."""

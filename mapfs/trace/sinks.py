@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from mapfs.errors import reason_of
 from mapfs.trace.events import Event, Lost
 
-_READABLE_WITHIN = 0.2  # seconds
+_WRITABLE_WITHIN = 0.2  # seconds
 Sink = Callable[[Sequence[Event | Lost]], None]
 
 
@@ -87,5 +87,5 @@ def warn(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         poller = select.poll()
         poller.register(2, select.POLLOUT)
-        if poller.poll(_READABLE_WITHIN * 1000):
+        if poller.poll(_WRITABLE_WITHIN * 1000):
             os.write(2, f"mapfs: {text}\n".encode(errors="backslashreplace")[: select.PIPE_BUF])

@@ -148,9 +148,7 @@ class Store:
         self._db.execute("UPDATE mount SET ended_ns = ?", (ended_ns,))
         if self.path == ":memory:":
             return
-        with contextlib.suppress(
-            sqlite3.OperationalError
-        ):  # somebody is reading it: it stays in WAL, whole all the same
+        with contextlib.suppress(sqlite3.OperationalError):  # somebody reads it: it stays in WAL, whole all the same
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
@@ -163,9 +161,7 @@ class Store:
     def discard(self) -> None:
         """Nothing was ever mounted: leaves no file behind."""
         self._db.close()
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            if os.path.exists(self.path + suffix):
-                os.unlink(self.path + suffix)
+        _remove(self.path)
 
 
 def _fields(fact: MountFact | FileFact | ThreadFact) -> tuple[object, ...]:
@@ -188,8 +184,13 @@ def _make_way(path: str, *, replace: bool) -> None:
         head = file.read(100)
     if head and not (head.startswith(b"SQLite format 3\0") and head[68:72] == APPLICATION_ID.to_bytes(4, "big")):
         raise TraceError(f"{path} is not a trace, so --force does not replace it; choose another name")
+    _remove(path)
+    with open(path, "xb"):
+        pass
+
+
+def _remove(path: str) -> None:
+    """The database and what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         if os.path.exists(path + suffix):
             os.unlink(path + suffix)
-    with open(path, "xb"):
-        pass

@@ -12,8 +12,7 @@ import msgspec
 import trio
 
 from mapfs.trace.events import Event, Lost, as_json
-from mapfs.trace.facts import StatsWanted
-from mapfs.trace.processes import printable
+from mapfs.trace.facts import StatsWanted, printable
 from mapfs.trace.ring import Reader
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ async def send_events(recorder: "Recorder", fd: int, follow: bool) -> None:
 
 
 def _line(recorder: "Recorder", event: Event | Lost) -> bytes:
-    offset = recorder.mount.wall_ns - recorder.mount.monotonic_ns if recorder.mount else 0
+    offset = recorder.mount.wall_offset if recorder.mount else 0
     return _encode(as_json(event, offset)) + b"\n"
 
 
@@ -53,11 +52,7 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
     """One JSON object, of everything up to now."""
     mount = recorder.mount
     stats = {
-        "mountpoint": mount.mountpoint if mount else None,
-        "version": mount.version if mount else None,
-        "link": mount.link if mount else None,
-        "page_size": mount.page_size if mount else None,
-        "readahead": mount.readahead if mount else None,
+        **{name: getattr(mount, name, None) for name in ("mountpoint", "version", "link", "page_size", "readahead")},
         "started_ns": mount.wall_ns if mount else None,
         "requests": sum(recorder.counts.values()),
         "classes": {name or "?": count for name, count in recorder.counts.items()},
@@ -66,8 +61,8 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "lost": recorder.reader.lost,
         "files": len(recorder.files),
         "threads": len(recorder.threads),
-        "trace": printable(os.fsencode(recorder.store.path)) if recorder.store else None,
-        "sinks": {printable(os.fsencode(sink.name)): "failed" if sink.failure else "ok" for sink in recorder.sinks},
+        "trace": printable(recorder.store.path) if recorder.store else None,
+        "sinks": {printable(sink.name): "failed" if sink.failure else "ok" for sink in recorder.sinks},
         "recorder_pid": os.getpid(),
         "daemon": wanted.daemon,
     }

@@ -23,15 +23,15 @@ class Mirror:
         self.source = source
         self.kind = kind
         self.root = root
-        self.alive: dict[Hashable, Node] = {}
+        self.alive: dict[Hashable, MirrorNode] = {}
 
     def spec_of(self, path: bytes) -> str:
         """The spec that would serve `path` alone."""
         arg = os.path.join(self.root, os.fsdecode(path)) if path else self.root
         return str(Spec(self.kind, arg))
 
-    def node(self, parent: "MirrorDirectory", name: bytes) -> Node:
-        """The node of `name` in `parent`: the living one of the same file, else a new one."""
+    def look_up(self, parent: "MirrorDirectory", name: bytes) -> tuple[Node, Entry]:
+        """The node of `name` in `parent`, the living one of the same file, else a new one; and its entry."""
         path = parent.below(name)
         entry = self.source.entry(path)
         kind = stat.S_IFMT(entry.mode)
@@ -43,15 +43,18 @@ class Mirror:
             self.tree.add(node)
         else:
             node.parent, node.name = parent, name
-        return node
+        return node, node.seen(entry)
 
 
 class MirrorNode(Node):
     """A node whose attributes are those of a path in a directory source."""
 
     timeout = BRIEFLY
-    mirror: Mirror
-    key: Hashable
+
+    def __init__(self, mirror: Mirror, parent: Node, name: bytes, key: Hashable) -> None:
+        super().__init__(mirror.tree.new_inode(), parent, name)
+        self.mirror = mirror
+        self.key = key
 
     def backing_path(self) -> bytes:
         """Its path in the directory source."""
@@ -60,6 +63,10 @@ class MirrorNode(Node):
 
     def entry(self) -> Entry:
         return self.mirror.source.entry(self.backing_path())
+
+    def seen(self, entry: Entry) -> Entry:
+        """What `entry()` would say, where the entry of its path was just read for other reasons."""
+        return entry
 
     def forget(self) -> None:
         if self.key is not None:  # the root of a mirror belongs to the fixed tree
@@ -71,9 +78,7 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
     """A mirrored directory; the root of a mirror has no backing path but `b""`."""
 
     def __init__(self, mirror: Mirror, parent: Node, name: bytes, key: Hashable = None) -> None:
-        super().__init__(mirror.tree.new_inode(), parent, name)
-        self.mirror = mirror
-        self.key = key
+        super().__init__(mirror, parent, name, key)
         self.spec = mirror.spec_of(self.backing_path())
 
     def backing_path(self) -> bytes:
@@ -84,8 +89,8 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
         path = self.backing_path()
         return path + b"/" + name if path else name
 
-    def child(self, name: bytes) -> Node:
-        return self.mirror.node(self, name)
+    def look_up(self, name: bytes) -> tuple[Node, Entry]:
+        return self.mirror.look_up(self, name)
 
     def names(self) -> list[bytes]:
         return self.mirror.source.names(self.backing_path())
@@ -95,13 +100,17 @@ class MirrorFile(MirrorNode, FileNode):
     """A mirrored file, its source open while a handle is."""
 
     def __init__(self, mirror: Mirror, parent: MirrorDirectory, name: bytes, key: Hashable) -> None:
-        super().__init__(mirror.tree.new_inode(), parent, name, mirror.spec_of(parent.below(name)))
-        self.mirror = mirror
-        self.key = key
+        super().__init__(mirror, parent, name, key)
+        self.spec = mirror.spec_of(parent.below(name))
 
     def entry(self) -> Entry:
         """Of the open source, if there is one: the name may belong to another file by now, or to none."""
-        entry = self.source.entry() if self.source is not None else super().entry()
+        return self._noticed(self.source.entry() if self.source is not None else super().entry())
+
+    def seen(self, entry: Entry) -> Entry:
+        return self._noticed(self.source.entry() if self.source is not None else entry)
+
+    def _noticed(self, entry: Entry) -> Entry:
         return self.noticed(entry, (entry.mtime_ns, entry.size))
 
     def _open(self) -> Source:
@@ -121,22 +130,12 @@ class MirrorFile(MirrorNode, FileNode):
 class MirrorLink(MirrorNode, LinkNode):
     """A mirrored symbolic link."""
 
-    def __init__(self, mirror: Mirror, parent: MirrorDirectory, name: bytes, key: Hashable) -> None:
-        super().__init__(mirror.tree.new_inode(), parent, name)
-        self.mirror = mirror
-        self.key = key
-
     def target(self) -> bytes:
         return self.mirror.source.readlink(self.backing_path())
 
 
 class MirrorSpecial(MirrorNode):
     """A FIFO, socket or device node: shown as it is, served by the kernel, never by mapfs."""
-
-    def __init__(self, mirror: Mirror, parent: MirrorDirectory, name: bytes, key: Hashable) -> None:
-        super().__init__(mirror.tree.new_inode(), parent, name)
-        self.mirror = mirror
-        self.key = key
 
 
 _CLASSES: dict[int, type[MirrorDirectory] | type[MirrorFile] | type[MirrorLink] | type[MirrorSpecial]] = {

@@ -54,8 +54,12 @@ class DirectoryNode(Node):
     """A node that has names in it."""
 
     @abstractmethod
+    def look_up(self, name: bytes) -> tuple[Node, Entry]:
+        """The node called `name`, and what stat(2) says of it. Raises FileNotFoundError."""
+
     def child(self, name: bytes) -> Node:
         """The node called `name`. Raises FileNotFoundError."""
+        return self.look_up(name)[0]
 
     @abstractmethod
     def names(self) -> list[bytes]:
@@ -77,9 +81,8 @@ class FileNode(Node):
     the file. `generation` counts the changes of the content that were noticed.
     """
 
-    def __init__(self, inode: int, parent: Node | None, name: bytes, spec: str) -> None:
+    def __init__(self, inode: int, parent: Node | None, name: bytes) -> None:
         super().__init__(inode, parent, name)
-        self.spec = spec
         self.size = 0
         self.source: Source | None = None
         self.generation = 0
@@ -119,7 +122,8 @@ class FixedFile(FileNode):
     """A file whose source was opened at the mount and stays open."""
 
     def __init__(self, inode: int, parent: Node, name: bytes, spec: str, source: Source) -> None:
-        super().__init__(inode, parent, name, spec)
+        super().__init__(inode, parent, name)
+        self.spec = spec
         self.source = source
         self._served = source
         self.timeout = FOREVER if source.version() is None else BRIEFLY
@@ -143,11 +147,12 @@ class FixedDirectory(DirectoryNode):
     def entry(self) -> Entry:
         return self._entry
 
-    def child(self, name: bytes) -> Node:
+    def look_up(self, name: bytes) -> tuple[Node, Entry]:
         try:
-            return self.children[name]
+            node = self.children[name]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+        return node, node.entry()
 
     def names(self) -> list[bytes]:
         return list(self.children)
@@ -198,8 +203,8 @@ class Tree:
         totals = Totals()
         for node in self:
             totals.files += 1
-            if isinstance(node, FixedFile):
-                totals.bytes += node.entry().size
+            if isinstance(node, FixedFile) and node.source is not None:
+                totals.bytes += node.source.size
         return totals
 
     def close(self) -> None:

@@ -15,10 +15,9 @@ CAPACITY = 200_000  # events that wait for a slow terminal before lines are skip
 def standard_error(mount: MountFact) -> tuple[str, int, Sink]:
     """Made in the recorder's process: the name, the capacity and the sink."""
     lines = Lines(colour=wants_colour(sys.stderr))
-    offset = mount.wall_ns - mount.monotonic_ns
 
     def sink(events: Sequence[Event | Lost]) -> None:
-        sys.stderr.write("".join([lines.line(as_json(event, offset)) + "\n" for event in events]))
+        sys.stderr.write("".join([lines.line(as_json(event, mount.wall_offset)) + "\n" for event in events]))
         sys.stderr.flush()
 
     return "log", CAPACITY, sink

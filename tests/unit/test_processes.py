@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mapfs.trace import processes
-from mapfs.trace.facts import ThreadFact
-from mapfs.trace.processes import Threads, container_of, kill_pending, printable, read_thread
+from mapfs.trace.facts import ThreadFact, printable
+from mapfs.trace.processes import Threads, container_of, kill_pending, read_thread
 
 WITHIN = 20.0  # seconds
 NS_LAST_PID = "/proc/sys/kernel/ns_last_pid"

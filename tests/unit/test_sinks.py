@@ -77,11 +77,17 @@ def test_even_a_sink_that_exits_is_only_dropped(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_one_that_lags_skips_and_says_how_many() -> None:
+def lagging(capacity: int) -> tuple[Slow, SinkThread]:
+    """A sink that is held up in its first event, and its thread."""
     slow = Slow()
-    sink = SinkThread("log", slow, 10)
+    sink = SinkThread("log", slow, capacity)
     sink(events(1, 1))
     slow.wait_for(1)
+    return slow, sink
+
+
+def test_one_that_lags_skips_and_says_how_many() -> None:
+    slow, sink = lagging(10)
     sink(events(2, 6))
     sink(events(7, 11))  # as many as may wait
     sink(events(12, 12))
@@ -95,10 +101,7 @@ def test_one_that_lags_skips_and_says_how_many() -> None:
 
 
 def test_one_that_lags_to_the_end_is_told_at_the_end() -> None:
-    slow = Slow()
-    sink = SinkThread("log", slow, 4)
-    sink(events(1, 1))
-    slow.wait_for(1)
+    slow, sink = lagging(4)
     sink(events(2, 5))
     sink(events(6, 9))
     slow.let_go.set()
