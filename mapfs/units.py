@@ -68,3 +68,15 @@ def page_span(offset: int, size: int) -> range:
 def tail_waste(size: int, page_size: int = PAGE_SIZE) -> int:
     """Bytes of a file's last page that hold nothing: its internal fragmentation."""
     return -size % page_size
+
+
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|ms|s|m|h)?", re.ASCII)
+_SECOND_FACTORS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds in `20ms`, `1.5s`, `2m` (minutes); a number alone is seconds. Raises SpecError for anything else."""
+    match = _SECONDS.fullmatch(text.strip())
+    if match is None:
+        raise SpecError(f"{text!r} is not a time; write 20ms, 1.5s or 2m")
+    return float(match[1]) * _SECOND_FACTORS[match[2] or "s"]

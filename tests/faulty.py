@@ -106,5 +106,5 @@ def open_faulty(spec: Spec) -> Source:
 
 if __name__ == "__main__":
     for kind in ("raises", "returns", "gate"):
-        catalogue.KINDS[kind] = ("tests.faulty", "open_faulty", frozenset(), "for tests")
+        catalogue.KINDS[kind] = catalogue.Kind("tests.faulty", "open_faulty", "for tests")
     main()

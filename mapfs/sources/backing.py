@@ -1,43 +1,50 @@
 """A source over an open descriptor: what disk files, devices, shared memory and inherited descriptors share."""
 
+import ctypes
 import errno
-import functools
 import os
 import stat
 from collections.abc import Hashable
 
 from mapfs.errors import SourceError
-from mapfs.sources.base import Buffer, Entry, Source
+from mapfs.sources.base import Buffer, Changes, Entry, Source
 
-_IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+_libc = ctypes.CDLL(None, use_errno=True)
+#: statfs(2), f_type: tmpfs (memfd and POSIX shared memory too), ramfs, hugetlbfs.
+_IN_MEMORY = frozenset({0x01021994, 0x858458F6, 0x958458F6})
 
 
-@functools.lru_cache
-def in_memory(device: int) -> bool:
-    """Whether the filesystem with this st_dev keeps its files in memory, so that reading one never waits.
+def in_memory(fd: int) -> bool:
+    """Whether the file behind `fd` lies in memory, so that reading it never waits.
 
     tmpfs cannot be asked by RWF_NOWAIT: it gives EOPNOTSUPP.
     """
-    name = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
-        return any(
-            line.split(maxsplit=3)[2] == name and line.partition(" - ")[2].split()[0] in _IN_MEMORY for line in lines
-        )
+    status = (ctypes.c_ulong * 32)()  # struct statfs, whose first field is f_type, and to spare
+    return _libc.fstatfs(ctypes.c_int(fd), status) == 0 and status[0] & 0xFFFFFFFF in _IN_MEMORY
+
+
+def fallocate(fd: int, mode: int, offset: int, size: int) -> None:
+    """fallocate(2), which Python has without its modes. Raises OSError."""
+    long = ctypes.c_int64  # off_t of the 64-bit call
+    if _libc.fallocate64(ctypes.c_int(fd), ctypes.c_int(mode), long(offset), long(size)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class DescriptorSource(Source):
-    """The bytes behind `fd`, by pread(2); closes it in the end.
+    """The bytes behind `fd`, by pread(2) and, where it is `writable`, pwrite(2); closes it in the end.
 
     `what` names it in errors. What lies in memory is read without further ado; preadv2(2) with RWF_NOWAIT asks
     the others whether the bytes are in the page cache.
     """
 
-    def __init__(self, fd: int, what: str) -> None:
+    def __init__(self, fd: int, what: str, *, writable: bool = False) -> None:
         self.fd = fd
         self.backing_fd = fd
         self.what = what
-        status = os.fstat(fd)  # of a device, st_dev is where its node lies, which says nothing of its bytes
-        self._in_memory = stat.S_ISREG(status.st_mode) and in_memory(status.st_dev)
+        self.writable = writable
+        # of a device node, the filesystem is where the node lies, which says nothing of its bytes
+        self._in_memory = stat.S_ISREG(os.fstat(fd).st_mode) and in_memory(fd)
         self._nowait = True
 
     @property
@@ -81,5 +88,55 @@ class DescriptorSource(Source):
                 self._nowait = False
             return None  # the waiting read meets the same error and reports it
 
+    def write(self, offset: int, data: Buffer) -> None:
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(self.fd, rest, offset)
+            rest, offset = rest[done:], offset + done
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def flush(self) -> None:
+        os.fsync(self.fd)
+
+    def allocate(self, mode: int, offset: int, size: int) -> None:
+        fallocate(self.fd, mode, offset, size)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return os.lseek(
+            self.fd, offset, whence
+        )  # reads and writes name their offsets: where the descriptor is, is free
+
+    def change(self, changes: Changes) -> None:
+        apply_changes(self.fd, changes)
+
+    def upgrade(self) -> None:
+        """Opens the same file for writing too, under the same descriptor, reads in progress notwithstanding.
+
+        Raises OSError where this user may not write it.
+        """
+        if self.writable:
+            return
+        fd = os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            os.dup2(fd, self.fd, inheritable=False)
+        finally:
+            os.close(fd)
+        self.writable = True
+
     def close(self) -> None:
         os.close(self.fd)
+
+
+def apply_changes(fd: int, changes: Changes) -> None:
+    """chmod(2), chown(2) and utimensat(2) of what `fd` refers to. Raises OSError."""
+    if changes.uid is not None or changes.gid is not None:
+        os.fchown(fd, -1 if changes.uid is None else changes.uid, -1 if changes.gid is None else changes.gid)
+    if changes.mode is not None:
+        os.fchmod(fd, stat.S_IMODE(changes.mode))
+    if changes.atime_ns is not None or changes.mtime_ns is not None:
+        now = os.fstat(fd)
+        atime = now.st_atime_ns if changes.atime_ns is None else changes.atime_ns
+        mtime = now.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
+        os.utime(fd, ns=(atime, mtime))

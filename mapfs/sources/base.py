@@ -8,12 +8,15 @@ traces. mapfs checks the bounds before it calls, clamps nothing afterwards, and 
 raises into the error that the waiting client gets: a SIGBUS for a mapping, an errno for read(2).
 """
 
+import errno
 import os
 import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+
+from mapfs.errors import SourceError
 
 #: What a read gives back: anything contiguous whose length is its number of bytes.
 Buffer = bytes | bytearray | memoryview
@@ -24,10 +27,14 @@ _STARTED = time.time_ns()
 
 
 class Source(ABC):
-    """Where one file's bytes come from."""
+    """Where one file's bytes come from. `size` and `read` are all that a source must have."""
 
     #: A descriptor that the kernel may read in the source's stead, where there is one.
     backing_fd: int | None = None
+    #: Whether `write`, `resize` and `allocate` may be called.
+    writable: bool = False
+    #: Whether `version()` tells of every change, so that nobody need compare the content.
+    versioned: bool = False
 
     @property
     @abstractmethod
@@ -47,16 +54,65 @@ class Source(ABC):
         """
         return None
 
+    def hold(self, offset: int, size: int) -> float:
+        """Seconds that `read(offset, size)` is to be put off, for what is slow on purpose.
+
+        Asked once before a read that `try_read` did not answer. The wait is the caller's and takes no thread,
+        so that any number of requests may be put off at once, and all of them end with the mount.
+        """
+        return 0.0
+
     def version(self) -> Hashable:
-        """A value that changes when the content does; None means that it never does."""
+        """A value that changes when the content does; None means that it never does. Must not wait."""
         return None
 
+    def refresh(self) -> None:
+        """Looks at the backing again, where that takes time (a server): `size` and `version()` then tell what it
+        found. Called on a thread that may wait, when a file is opened or at each interval of `coherency=live`.
+        """
+
     def entry(self) -> "Entry":
-        """What stat(2) shall say of a file of this source."""
-        return Entry(size=self.size)
+        """What stat(2) shall say of a file of this source. Must not wait."""
+        return Entry(size=self.size, mode=stat.S_IFREG | (0o644 if self.writable else 0o444))
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Stores all of `data` at `offset`, which may lie at or past the end: what is between is zeroes then."""
+        raise SourceError("it is read-only", errno.EROFS)
+
+    def resize(self, size: int) -> None:
+        """Cuts the content off at `size`, or continues it with zeroes (ftruncate(2))."""
+        raise SourceError("its size cannot be changed", errno.EROFS)
+
+    def flush(self) -> None:
+        """Makes what was written durable (fsync(2)); raises where it is not. Nothing to do for most."""
+
+    def allocate(self, mode: int, offset: int, size: int) -> None:
+        """fallocate(2) with its modes: reserves, punches holes, zeroes."""
+        raise SourceError("it has no storage to allocate", errno.EOPNOTSUPP)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where the next data (SEEK_DATA) or hole (SEEK_HOLE) is, from `offset` on, as lseek(2) has it."""
+        if not 0 <= offset < self.size:
+            raise SourceError("there is nothing at or past the end", errno.ENXIO)
+        return offset if whence == os.SEEK_DATA else self.size
+
+    def change(self, changes: "Changes") -> None:
+        """Changes mode, owner or times, where the backing has them."""
+        raise SourceError("its attributes cannot be changed", errno.EPERM)
 
     def close(self) -> None:
         """Gives back what the source holds. Called once, when no read is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What chmod(2), chown(2) and utimensat(2) ask for; None leaves as it is. Times in ns."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +179,49 @@ class DirectorySource(ABC):
 
     def close(self) -> None:
         """Gives back what the directory holds."""
+
+
+class WritableDirectory(DirectorySource):
+    """A directory source in which names can be made, moved and removed. Each call raises the OSError that fits.
+
+    Where the daemon is root, `owner` is whom the new file shall belong to: uid and gid.
+    """
+
+    @abstractmethod
+    def create(self, path: bytes, mode: int, owner: tuple[int, int]) -> Source:
+        """A new empty regular file, open for reading and writing. FileExistsError where the name is taken."""
+
+    @abstractmethod
+    def make(self, path: bytes, mode: int, rdev: int, owner: tuple[int, int]) -> None:
+        """mkdir(2) where `mode` says S_IFDIR, else mknod(2): a regular file, FIFO or socket."""
+
+    @abstractmethod
+    def symlink(self, path: bytes, target: bytes, owner: tuple[int, int]) -> None:
+        """A symbolic link at `path`; `target` is any text."""
+
+    @abstractmethod
+    def link(self, path: bytes, new: bytes) -> None:
+        """One more name for the file at `path` (link(2))."""
+
+    @abstractmethod
+    def unlink(self, path: bytes) -> None:
+        """Removes a name that is no directory's."""
+
+    @abstractmethod
+    def rmdir(self, path: bytes) -> None:
+        """Removes an empty directory."""
+
+    @abstractmethod
+    def rename(self, path: bytes, new: bytes, flags: int) -> None:
+        """renameat2(2) with its flags."""
+
+    @abstractmethod
+    def change(self, path: bytes, changes: Changes) -> None:
+        """Mode, owner or times of what is at `path`, a symbolic link itself."""
+
+    @abstractmethod
+    def statvfs(self) -> os.statvfs_result:
+        """What statvfs(3) says of the filesystem."""
+
+    def sync(self, path: bytes) -> None:
+        """fsync(2) of the directory at `path`."""

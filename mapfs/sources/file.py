@@ -1,4 +1,4 @@
-"""`file:PATH`: a regular file. Opened once; what replaces it under the same name is not seen (see `dir:`)."""
+"""`file:PATH[,rw]`: a regular file. Opened once; what replaces it under the same name is not seen (see `dir:`)."""
 
 import os
 import stat
@@ -6,20 +6,23 @@ import stat
 from mapfs.errors import SourceError, of_path
 from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import Source
-from mapfs.sources.spec import Spec
+from mapfs.sources.spec import Spec, is_set
 
 
 def open_file(spec: Spec) -> Source:
     """The file at `spec.arg`. Raises SourceError where it is missing, unreadable or no regular file."""
     what = f"file {spec.arg!r}"
+    writable = is_set(spec, "rw")
     try:
         # O_NONBLOCK: opening a FIFO by mistake must not wait for its other end
-        fd = os.open(spec.arg, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+    except IsADirectoryError:
+        raise SourceError(f"{spec.arg!r} is a directory; mirror it with dir:{spec.arg}") from None
     except OSError as error:
         raise of_path(error, what) from error
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
-        return DescriptorSource(fd, what)
+        return DescriptorSource(fd, what, writable=writable)
     os.close(fd)
     if stat.S_ISDIR(mode):
         raise SourceError(f"{spec.arg!r} is a directory; mirror it with dir:{spec.arg}")

@@ -47,6 +47,13 @@ def parse(text: str) -> Spec:
     return Spec(kind, arg, options)
 
 
+def is_set(spec: Spec, name: str) -> bool:
+    """Whether `spec` has the option `name`, one that takes no value. Raises SpecError where it was given one."""
+    if spec.options.get(name) is not None:
+        raise SpecError(f"{name} takes no value; write {name} alone")
+    return name in spec.options
+
+
 def _split(text: str) -> list[str]:
     """`text` at its single commas, the doubled ones undone. Pairs are taken from the left."""
     parts, at = [], 0
