@@ -104,9 +104,7 @@ class DescriptorSource(Source):
         fallocate(self.fd, mode, offset, size)
 
     def seek(self, offset: int, whence: int) -> int:
-        return os.lseek(
-            self.fd, offset, whence
-        )  # reads and writes name their offsets: where the descriptor is, is free
+        return os.lseek(self.fd, offset, whence)  # reads and writes name their own offsets
 
     def change(self, changes: Changes) -> None:
         apply_changes(self.fd, changes)
