@@ -15,7 +15,8 @@ from mapfs.sources import catalogue
 from mapfs.sources.spec import Spec
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
-from mapfs.tree.nodes import DirectoryNode, Tree
+from mapfs.tree.nodes import DirectoryNode
+from mapfs.tree.tree import Tree
 from mapfs.units import parse_size
 
 _THREADS = 16
@@ -26,6 +27,7 @@ _SETTINGS: dict[str, type] = {
     "readahead": str,
     "threads": int,
     "allow_other": bool,
+    "ro": bool,
     "nonempty": bool,
     "link": str,
     "quiet": bool,
@@ -45,6 +47,7 @@ _SETTINGS: dict[str, type] = {
 )
 @click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
 @click.option("--allow-other", is_flag=True, default=None, help="Let other users in; the files' modes are checked.")
+@click.option("--ro", is_flag=True, default=None, help="Let nobody write, whatever the sources allow.")
 @click.option("--nonempty", is_flag=True, default=None, help="Cover a directory that is not empty.")
 @click.option(
     "--link",
@@ -141,6 +144,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
         readahead=min(readahead, (1 << 32) - 1),
         threads=threads,
         allow_other=settings.get("allow_other", False),
+        read_only=settings.get("ro", False),
         nonempty=settings.get("nonempty", False),
         trace=os.path.abspath(trace) if trace else None,
         replace_trace=settings.get("force", False),

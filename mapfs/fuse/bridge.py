@@ -5,11 +5,13 @@ The threads call the methods of `Outlet`, which return at once; the rest runs on
 
 import contextlib
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import trio
 
 from mapfs.errors import errno_of
+from mapfs.fuse import wire
 from mapfs.fuse.demand import Demand
 from mapfs.fuse.link import Link
 from mapfs.fuse.pager import Pagers
@@ -56,9 +58,9 @@ class Bridge:
         assert self._link is not None
         return self._link.relays(unique)
 
-    def control(self, unique: int, handle: int, offset: int, size: int) -> None:
-        """A read of a control file."""
-        self._on_trio(self._start_read, unique, handle, offset, size)
+    def control(self, unique: int, handle: int, offset: int, size: int, data: bytes | None) -> None:
+        """A read of a control file, or a write of `data` to it."""
+        self._on_trio(self._start, unique, handle, offset, size, data)
 
     def cancel_control(self, unique: int) -> None:
         """The reader of a control file was interrupted."""
@@ -78,25 +80,28 @@ class Bridge:
 
     # on the trio thread
 
-    def _start_read(self, unique: int, handle: int, offset: int, size: int) -> None:
+    def _start(self, unique: int, handle: int, offset: int, size: int, data: bytes | None) -> None:
         session = self._sessions.get(handle)
         if session is None or self._closed:
             self._pagers.reply(unique, b"", errno.EIO if self._closed else errno.EBADF)
             return
         # the scope is there before the task runs: the interruption may be the very next call
         self._reads[unique] = trio.CancelScope()
-        self._nursery.start_soon(self._read, unique, session, offset, size)
+        if data is None:
+            self._nursery.start_soon(self._answer, unique, partial(session.read, offset, size))
+        else:
+            self._nursery.start_soon(self._answer, unique, partial(_stored, session, data))
 
     def _cancel_read(self, unique: int) -> None:
         scope = self._reads.get(unique)
         if scope is not None:
             scope.cancel()
 
-    async def _read(self, unique: int, session: Session, offset: int, size: int) -> None:
+    async def _answer(self, unique: int, call: Callable[[], Awaitable[bytes]]) -> None:
         data, number = b"", errno.EINTR
         try:
             with self._reads[unique]:
-                data = await session.read(offset, size)
+                data = await call()
                 number = 0
         except Exception as error:
             number = errno_of(error)
@@ -112,3 +117,8 @@ class Bridge:
         """The kernel says only once that a signal came; whether it, or a later one, kills has to be looked at."""
         while not self._pagers.abandon_if_killed(demand):
             await trio.sleep(_LOOK_AGAIN)
+
+
+async def _stored(session: Session, data: bytes) -> bytes:
+    """The body of the reply to a write to `session`."""
+    return wire.WRITE_OUT.pack(await session.write(data), 0)

@@ -6,6 +6,7 @@ signal comes, or a thread fails. What was made is unmade in the reverse order, o
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -20,12 +21,16 @@ from mapfs import __version__
 from mapfs.errors import MapfsError, MountError, reason_of
 from mapfs.fuse import device, mountpoint
 from mapfs.fuse.bridge import Bridge
+from mapfs.fuse.control import Control
 from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
 from mapfs.fuse.link import Link
+from mapfs.fuse.live import Watcher
+from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
+from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.trace.facts import MountFact, printable
 from mapfs.trace.processes import Threads
@@ -33,8 +38,9 @@ from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
 from mapfs.trace.spawn import RecorderProcess
 from mapfs.tree.build import build
-from mapfs.tree.control import add_control
-from mapfs.tree.nodes import Tree
+from mapfs.tree.control import Opener, add_control
+from mapfs.tree.filenodes import FileNode
+from mapfs.tree.tree import Tree
 from mapfs.units import PAGE_SIZE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,6 +48,7 @@ _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more
 _TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
 _READY_WITHIN = 10.0
 _FLUSH_EVERY = 1.0  # seconds
+_SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a mount in use is detached
 
 
 class Mount:
@@ -69,6 +76,7 @@ class Mount:
         self._st_dev = -1
         self._pagers: Pagers | None = None
         self._link: Link | None = None
+        self._passthrough: Passthrough | None = None
         self._stopping = False
 
     def run(self) -> None:
@@ -108,8 +116,15 @@ class Mount:
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
         sessions = RecorderSessions(recorder.facts, self._statistics)
-        add_control(tree, {"events": sessions.events, "stats": sessions.stats})
-        self._operations = Operations(tree, self._files, self._threads, answers, ring)
+        self._notifier = Notifier(ring)
+        self._watcher = Watcher(self._notifier, self._path, self._warn)
+        stack.callback(self._watcher.close)
+        self._control = Control(tree, self._notifier, self._path)
+        openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "ctl": self._control.open}
+        add_control(tree, openers, writable=frozenset({"ctl"}))
+        self._operations = Operations(
+            tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._released
+        )
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self._fact())
         stack.callback(self._unmount)
@@ -117,8 +132,8 @@ class Mount:
             self._mount_own(ring, answers)
         else:
             self._mount_plain()
-        for mirror in tree.mirrors:
-            mirror.hide(self._st_dev)
+        self._control.hide(self._st_dev)
+        os.umask(0)  # a client's own umask was taken off by the kernel already
 
     def _fact(self) -> MountFact:
         return MountFact(
@@ -133,7 +148,7 @@ class Mount:
         )
 
     def _mount_options(self) -> list[str]:
-        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev"]
+        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev", *(["ro"] if self.options.read_only else [])]
         if self.options.allow_other:
             chosen += ["allow_other", "default_permissions"]
         return chosen
@@ -142,7 +157,10 @@ class Mount:
         descriptor = device.mount(self._path, self._mount_options())
         self._mounted = True
         self._find_device()
-        self._link = Link(descriptor, self.options.readahead, self._bridge.failed)
+        self._notifier.open(descriptor)
+        if os.geteuid() == 0:
+            self._passthrough = Passthrough(descriptor, self._files, self._warn)
+        self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
@@ -162,6 +180,12 @@ class Mount:
         here = device.mounted_at(self._path)
         self._st_dev = here.device if here else -1
 
+    def _released(self, node: FileNode) -> None:
+        """A handle of `node` went."""
+        self._watcher.released(node)
+        if self._passthrough is not None:
+            self._passthrough.released(node)
+
     def _statistics(self) -> dict[str, int | str | float | None]:
         pagers, init = self._pagers, self._link.init if self._link else None
         return {
@@ -173,6 +197,7 @@ class Mount:
             "waiting_demands": pagers.waiting if pagers else 0,
             "open_handles": len(self._files.handles),
             "control_reads": self._bridge.reads,
+            "watched_files": self._watcher.count,
         }
 
     # serving
@@ -181,6 +206,7 @@ class Mount:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._control.start(nursery)
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._flush_facts)
@@ -241,6 +267,8 @@ class Mount:
             pyfuse3.terminate()
             self._nursery.cancel_scope.cancel()  # nothing that waits may hold up the end
             return
+        with trio.move_on_after(_SYNC_WITHIN):  # one that is still used is detached: what was stored goes first
+            await trio.to_thread.run_sync(_sync, self._path, abandon_on_cancel=True)
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
         except MountError as error:
@@ -296,6 +324,16 @@ def _abort(st_dev: int) -> None:
         open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort,
     ):
         abort.write("1")
+
+
+def _sync(path: str) -> None:
+    """Has the kernel write back what clients stored through mappings (syncfs(2))."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            ctypes.CDLL(None).syncfs(fd)
+        finally:
+            os.close(fd)
 
 
 def _raise_descriptor_limit() -> None:

@@ -1,4 +1,4 @@
-"""A demand for pages, and the record that is made of its answer: what both links have in common."""
+"""A request for the bytes of a file, and the record that is made of its answer: what both links have in common."""
 
 import os
 import threading
@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from mapfs.errors import SourceError, errno_of, reason_of
+from mapfs.fuse import wire
 from mapfs.fuse.files import OpenFile
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
@@ -14,11 +15,12 @@ from mapfs.trace.processes import Threads
 from mapfs.trace.ring import DIRECT, Ring
 
 _MOST_REASONS = 1000
+OPS = {wire.READ: events.READ, wire.WRITE: events.WRITE}  # what becomes an event
 
 
 @dataclass(slots=True, eq=False)
 class Demand:
-    """A READ that waits for its source."""
+    """A request that waits for its source: a READ, or one that changes or asks (`opcode`)."""
 
     unique: int
     tid: int
@@ -27,6 +29,44 @@ class Demand:
     size: int
     flags: int
     arrived: int
+    opcode: int = wire.READ
+    #: What a WRITE stores.
+    data: Buffer = b""
+    #: The mode of FALLOCATE, the whence of LSEEK.
+    how: int = 0
+    #: Whether the source was asked already how long to put it off.
+    held: bool = False
+
+
+def demand_of(message: memoryview, opcode: int, file: OpenFile, arrived: int) -> Demand:
+    """The WRITE, FALLOCATE or LSEEK in `message`."""
+    if opcode == wire.WRITE:
+        _, _, unique, _, _, _, tid, _, _, offset, size, how, _, flags = wire.READ_REQUEST.unpack_from(message)
+        if how & wire.WRITE_CACHE:
+            tid = 0  # the kernel writes back what somebody stored some time ago
+        data = message[wire.WRITE_REQUEST_SIZE :]
+        return Demand(unique, tid, file, offset, size, flags_of(flags), arrived, opcode, data)
+    _, _, unique, _, _, _, tid, _ = wire.REQUEST.unpack_from(message)
+    if opcode == wire.FALLOCATE:
+        _, offset, size, how, _ = wire.FALLOCATE_IN.unpack_from(message, wire.REQUEST.size)
+    else:
+        size, (_, offset, how, _) = 0, wire.LSEEK_IN.unpack_from(message, wire.REQUEST.size)
+    return Demand(unique, tid, file, offset, size, 0, arrived, opcode, how=how)
+
+
+def perform(demand: Demand) -> Buffer:
+    """Does what is asked for, which may take long; returns the body of the reply. Raises whatever the source does."""
+    node = demand.file.node
+    with node.using() as source:
+        if demand.opcode == wire.READ:
+            return checked(source.read(demand.offset, demand.size), demand.size)
+        if demand.opcode == wire.WRITE:
+            node.write(demand.offset, demand.data)
+            return wire.WRITE_OUT.pack(demand.size, 0)
+        if demand.opcode == wire.FALLOCATE:
+            node.allocate(demand.how, demand.offset, demand.size)
+            return b""
+        return wire.LSEEK_OUT.pack(source.seek(demand.offset, demand.how))
 
 
 class Answers:
@@ -45,11 +85,13 @@ class Answers:
         number, reason = 0, 0
         if error is not None:
             number, reason = errno_of(error), self._reason(error)
+        if demand.opcode not in OPS:
+            return number
         thread = self.thread_key(demand.tid)
         now = time.monotonic_ns()
         self._ring.append(
             demand.arrived, now - demand.arrived, demand.offset, demand.unique, demand.size, demand.file.id, thread,
-            demand.tid, events.READ, demand.flags, number, reason,
+            demand.tid, OPS[demand.opcode], demand.flags, number, reason,
         )  # fmt: skip
         return number
 

@@ -6,9 +6,10 @@ before the first request for it can come.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from mapfs.trace.facts import FileFact, printable
-from mapfs.tree.nodes import FileNode
+from mapfs.tree.filenodes import FileNode
 
 _MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one message, and text: may be long
 
@@ -16,12 +17,22 @@ _MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one me
 class OpenFile:
     """A file while at least one handle of it is open. `id` names this version of its content in the trace."""
 
-    __slots__ = ("handles", "id", "node")
+    __slots__ = ("generation", "handles", "id", "node", "size")
 
     def __init__(self, node: FileNode) -> None:
         self.node = node
         self.id = 0
+        self.generation = 0
+        self.size = 0
         self.handles = 0
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was told of a path last; `version` is that of the content, as it is now."""
+
+    id: int
+    version: tuple[object, ...]
 
 
 class Files:
@@ -31,54 +42,70 @@ class Files:
         self.handles: dict[int, OpenFile] = {}
         self.new_handle = itertools.count(1).__next__
         self._learned = learned
+        self._writing: set[int] = set()  # handles
         self._by_node: dict[int, OpenFile] = {}
-        self._ids: dict[str, tuple[int, tuple[object, ...]]] = {}
+        self._known: dict[str, _Known] = {}
         self._last_id = 0
 
-    def open(self, node: FileNode) -> tuple[int, bool]:
+    def open(self, node: FileNode, *, writing: bool = False) -> tuple[int, bool]:
         """A new handle, and whether what the page cache holds of the file may stay. Raises OSError."""
-        node.acquire()
+        node.acquire(writing=writing)
         try:
             node.entry()
         except BaseException:
-            node.release()
+            node.release(writing=writing)
             raise
         file = self._by_node.get(node.inode)
         if file is None:
             file = self._by_node[node.inode] = OpenFile(node)
-        # a new mtime in the reply to a stat makes the kernel drop the pages too, but only once it asks
-        keep = node.cached in (0, node.generation)
+        keep = not node.stale
         node.cached = node.generation
         self.refresh(node)
         file.handles += 1
         handle = self.new_handle()
         self.handles[handle] = file
+        if writing:
+            self._writing.add(handle)
         return handle, keep
 
+    def opened(self) -> list[FileNode]:
+        """The nodes that have a handle now."""
+        return [file.node for file in list(self._by_node.values())]
+
     def refresh(self, node: FileNode) -> None:
-        """The attributes of `node` were read anew: if its content changed, its requests get a new id."""
+        """The attributes of `node` were read anew: if the backing changed by itself, its requests get a new id."""
         file = self._by_node.get(node.inode)
-        if file is None:
+        if file is None or (file.id and (file.generation, file.size) == (node.generation, node.size)):
             return
-        path = printable(node.path())
-        # the same file under the same name keeps its id when the kernel forgot its inode in between
-        version = (node.version, node.size)
-        known = self._ids.get(path)
-        if known is not None and known[1] == version:
-            file.id = known[0]
-            return
-        self._last_id += 1
+        path, version = printable(node.path()), (node.version, node.size)
+        known = self._known.get(path)
+        if file.id and file.generation == node.generation:
+            told = file.id  # it grew or shrank through the mount
+        elif known is not None and known.version == version:
+            told = known.id  # the same file, whose inode the kernel forgot in between
+        else:
+            self._last_id += 1
+            told = self._last_id
         spec = printable(node.spec or "")[:_MOST_SPEC]
-        self._learned(FileFact(self._last_id, node.inode, path, spec, node.size, node.generation))
-        self._ids[path] = (self._last_id, version)
-        file.id = self._last_id
+        if known is None or known.id != told or known.version != version:
+            self._learned(FileFact(told, node.inode, path, spec, node.size, node.generation))
+        node.trace_id = told
+        file.id, file.generation, file.size = told, node.generation, node.size
+        self._known[path] = _Known(told, version)
 
     def release(self, handle: int) -> None:
         """The kernel closed `handle`; no request for it is on its way."""
         file = self.handles.pop(handle, None)
         if file is None:
             return
+        writing = handle in self._writing
+        self._writing.discard(handle)
         file.handles -= 1
-        file.node.release()
+        node = file.node
+        if writing:
+            known = self._known.get(printable(node.path()))
+            if known is not None and known.id == file.id:
+                known.version = (node.version, node.size)  # what was written through the mount is no other content
+        node.release(writing=writing)
         if not file.handles:
-            del self._by_node[file.node.inode]
+            del self._by_node[node.inode]

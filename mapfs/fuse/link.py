@@ -2,7 +2,8 @@
 
 mapfs holds the device. Requests that it does not answer itself go through a socket pair to libfuse
 (`forward`), replies come back through it (`run`, a thread) and are written to the device as they are, but for
-the first, INIT. The socket keeps messages whole; READ and WRITE, whose size it could not take, never cross it.
+the first, INIT, and those to OPEN of files that are passed through. The socket keeps messages whole; READ and
+WRITE, whose size it could not take, never cross it.
 """
 
 import contextlib
@@ -14,16 +15,22 @@ import threading
 from collections.abc import Callable
 
 from mapfs.fuse import wire
+from mapfs.fuse.passthrough import Passthrough
 from mapfs.trace.sockets import enlarge
 
 _OVER = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)  # the session has ended
+_OPENS = {wire.OPEN: 0, wire.CREATE: 128}  # in a reply to CREATE, fuse_entry_out (128 bytes) comes first
 
 
 class Link:
     """One session with libfuse. `failed` is called, from the link's thread, with what ended it early."""
 
-    def __init__(self, device: int, readahead: int, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, device: int, readahead: int, failed: Callable[[BaseException], None], passthrough: Passthrough | None
+    ) -> None:
         self.readahead = readahead
+        self._passthrough = passthrough
+        self._opening: dict[int, int] = {}  # unique of an OPEN or CREATE: where its reply tells of the open file
         self.init: wire.Init | None = None
         self._device = device
         self._failed = failed
@@ -53,6 +60,8 @@ class Link:
         """Hands a request to libfuse, in order; does not wait for it."""
         if opcode not in wire.UNANSWERED:
             self._relayed.add(unique)
+            if opcode in _OPENS and self._passthrough is not None:
+                self._opening[unique] = _OPENS[opcode]
         if not self._late_count:
             try:
                 self._ours.send(message, socket.MSG_DONTWAIT)
@@ -98,10 +107,22 @@ class Link:
             view = memoryview(buffer)
             self._relay_init(buffer)
             while length := self._receive(view):
-                self._relayed.discard(wire.REPLY.unpack_from(buffer)[2])
+                unique = wire.REPLY.unpack_from(buffer)[2]
+                self._relayed.discard(unique)
+                if (at := self._opening.pop(unique, None)) is not None:
+                    self._pass_through(view[:length], at)
                 self._write(view[:length])
         except BaseException as error:
             self._failed(error)
+
+    def _pass_through(self, reply: memoryview, at: int) -> None:
+        """The reply to an OPEN: has the kernel map the backing itself, where the file is to be served so."""
+        if len(reply) < wire.REPLY.size + at + wire.OPEN_OUT.size:
+            return  # it failed
+        handle = wire.OPEN_OUT.unpack_from(reply, wire.REPLY.size + at)[0]
+        backing = self._passthrough.id_for(handle) if self._passthrough is not None else None
+        if backing is not None:
+            wire.correct_open_reply(reply, backing, at=at)
 
     def _receive(self, buffer: bytearray | memoryview) -> int:
         try:
@@ -114,7 +135,8 @@ class Link:
         if length:
             reply = buffer[:length]
             small = self._ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * wire.LARGEST_REPLY
-            self.init = wire.correct_init_reply(reply, self.readahead, small=small)
+            passthrough = self._passthrough is not None
+            self.init = wire.correct_init_reply(reply, self.readahead, small=small, passthrough=passthrough)
             self._write(memoryview(reply))
 
     def _write(self, reply: memoryview) -> None:

@@ -1,104 +1,75 @@
 """pyfuse3's operations: each translates a call into one of the tree, and the error into an errno.
 
 No policy is made here. An exception that leaves an operation would end the whole mount (pyfuse3), so
-`translated` lets none through but FUSEError.
+`translated` lets none through but FUSEError. `naming` has the operations that change names.
 """
 
 import errno
-import functools
-import logging
 import os
-import stat
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyfuse3
 import trio
 
-from mapfs.errors import errno_of
-from mapfs.fuse.demand import Answers, Demand, checked
-from mapfs.fuse.files import Files, OpenFile
+from mapfs.fuse import wire
+from mapfs.fuse.demand import Answers, Demand, checked, perform
+from mapfs.fuse.files import Files
+from mapfs.fuse.live import Watcher
+from mapfs.fuse.naming import Naming, refused, waiting
+from mapfs.fuse.notifier import Notifier
+from mapfs.fuse.translate import translated
 from mapfs.sources.base import Buffer, Entry
+from mapfs.sources.coherency import Coherency
 from mapfs.trace.processes import Threads
 from mapfs.trace.ring import Ring
 from mapfs.tree.control import ControlFile, Session
-from mapfs.tree.nodes import DirectoryNode, FileNode, LinkNode, Node, Tree
+from mapfs.tree.filenodes import FileNode
+from mapfs.tree.nodes import DirectoryNode, LinkNode, Node
+from mapfs.tree.tree import Tree
 from mapfs.units import PAGE_SIZE, page_count
 
-log = logging.getLogger("mapfs")
 _SPEC = b"user.mapfs.spec"
 _PLAIN_WAIT = 1.0  # seconds
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 
-def translated(operation: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-    """Turns whatever `operation` raises into the errno that the client gets; logs what nobody expected."""
-
-    @functools.wraps(operation)
-    async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return await operation(*args, **kwargs)
-        except (pyfuse3.FUSEError, trio.Cancelled):
-            raise
-        except Exception as error:
-            if not isinstance(error, OSError) and not hasattr(error, "errno"):
-                log.exception("%s failed", operation.__name__)
-            raise pyfuse3.FUSEError(errno_of(error)) from error
-
-    return wrapper
-
-
-def attributes(node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
-    """`entry` in pyfuse3's form."""
-    made = pyfuse3.EntryAttributes()
-    made.st_ino = pyfuse3.InodeT(node.inode)
-    made.generation = 0
-    made.entry_timeout = made.attr_timeout = node.timeout
-    made.st_mode = pyfuse3.ModeT(entry.mode)
-    made.st_nlink = entry.nlink
-    made.st_uid, made.st_gid, made.st_rdev = entry.uid, entry.gid, entry.rdev
-    made.st_size, made.st_blksize = entry.size, PAGE_SIZE
-    made.st_blocks = -(-entry.size // 512) if entry.blocks is None else entry.blocks
-    made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = entry.atime_ns, entry.mtime_ns, entry.ctime_ns
-    return made
-
-
-class Operations(pyfuse3.Operations):
-    """The name space of one mount, and, for the plain link, its reads."""
+class Operations(Naming):
+    """The name space of one mount, and, for the plain link, its reads and writes."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, tree: Tree, files: Files, threads: Threads, answers: Answers, ring: Ring) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        tree: Tree,
+        files: Files,
+        threads: Threads,
+        answers: Answers,
+        ring: Ring,
+        notifier: Notifier,
+        watcher: Watcher,
+        released: Callable[[FileNode], None],
+    ) -> None:
+        super().__init__(tree, files, notifier)
         self.sessions: dict[int, Session] = {}
-        self._tree = tree
-        self._files = files
         self._threads = threads
         self._answers = answers
         self._ring = ring
+        self._watcher = watcher
+        self._released = released
         self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
 
     # names and attributes
 
-    def _attributes(self, node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
-        if isinstance(node, FileNode):
-            self._files.refresh(node)
-        return attributes(node, entry)
-
-    def _directory(self, inode: int) -> DirectoryNode:
-        node = self._tree[inode]
-        if not isinstance(node, DirectoryNode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        return node
+    async def _look_up(self, directory: DirectoryNode, name: bytes) -> tuple[Node, Entry]:
+        if not directory.slow:
+            return directory.look_up(name)
+        return directory.take(name, await waiting(directory.fetch, name))
 
     @translated
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        node, entry = self._directory(parent_inode).look_up(name)
-        node.lookups += 1
-        return self._attributes(node, entry)
+        return await self._told(*await self._look_up(self._directory(parent_inode), name))
 
     @translated
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -115,20 +86,23 @@ class Operations(pyfuse3.Operations):
     @translated
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         node = self._tree[inode]
-        return self._attributes(node, node.entry())
+        if node.slow:
+            return await self._attributes(node, await waiting(node.entry))
+        return await self._attributes(node, node.entry())
 
     @translated
     async def readlink(self, inode: int, ctx: Any) -> bytes:
         node = self._tree[inode]
         if not isinstance(node, LinkNode):
-            raise OSError(errno.EINVAL, "not a symbolic link")
+            raise refused(errno.EINVAL)
         return node.target()
 
     @translated
     async def opendir(self, inode: int, ctx: Any) -> int:
-        handle = self._files.new_handle()
         directory = self._directory(inode)
-        self._listings[handle] = (directory, directory.names())
+        names = await waiting(directory.names) if directory.slow else directory.names()
+        handle = self._files.new_handle()
+        self._listings[handle] = (directory, names)
         return handle
 
     @translated
@@ -136,10 +110,10 @@ class Operations(pyfuse3.Operations):
         directory, names = self._listings[fh]
         for position in range(start_id, len(names)):
             try:
-                node, entry = directory.look_up(names[position])
+                node, entry = await self._look_up(directory, names[position])
             except OSError:  # removed since the directory was opened, or hidden
                 continue
-            made = self._attributes(node, entry)
+            made = await self._attributes(node, entry)
             if not pyfuse3.readdir_reply(token, names[position], made, position + 1):
                 if not node.lookups:
                     node.forget()
@@ -150,15 +124,24 @@ class Operations(pyfuse3.Operations):
     async def releasedir(self, fh: int) -> None:
         self._listings.pop(fh, None)
 
+    def _listed(self, fh: int) -> DirectoryNode:
+        return self._listings[fh][0]
+
     @translated
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
-        totals = self._tree.totals()
         made = pyfuse3.StatvfsData()
-        made.f_bsize = made.f_frsize = PAGE_SIZE
-        made.f_blocks = page_count(totals.bytes)
-        made.f_bfree = made.f_bavail = 0
-        made.f_files = totals.files
-        made.f_ffree = made.f_favail = 0
+        writable = self._tree.writable()
+        if writable is not None:
+            there = await waiting(writable.statvfs)
+            for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail"):
+                setattr(made, name, getattr(there, name))
+        else:
+            totals = self._tree.totals()
+            made.f_bsize = made.f_frsize = PAGE_SIZE
+            made.f_blocks = page_count(totals.bytes)
+            made.f_bfree = made.f_bavail = 0
+            made.f_files = totals.files
+            made.f_ffree = made.f_favail = 0
         made.f_namemax = 255
         return made
 
@@ -166,7 +149,7 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
         spec = self._tree[inode].spec
         if name != _SPEC or spec is None:
-            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+            raise refused(errno.ENODATA)
         return spec.encode(errors="surrogateescape")
 
     @translated
@@ -178,17 +161,48 @@ class Operations(pyfuse3.Operations):
     @translated
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         node = self._tree[inode]
-        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if isinstance(node, ControlFile):
-            session = await node.opener(bool(flags & os.O_NONBLOCK))
-            handle = self._files.new_handle()
-            self.sessions[handle] = session
-            return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
+            return await self._open_control(node, flags, ctx)
         if not isinstance(node, FileNode):
-            raise OSError(errno.EISDIR if stat.S_ISDIR(node.entry().mode) else errno.EINVAL, "not a file")
+            raise refused(errno.EISDIR if isinstance(node, DirectoryNode) else errno.EINVAL)
         self._threads.recheck(ctx.pid)
-        handle, keep = self._files.open(node)
+        return await self._open(node, flags)
+
+    async def _open_control(self, node: ControlFile, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        if flags & os.O_ACCMODE != os.O_RDONLY and not node.writable:
+            raise refused(errno.EROFS)
+        if node.writable and ctx.uid not in (0, os.getuid()):
+            raise refused(errno.EACCES)
+        session = await node.opener(bool(flags & os.O_NONBLOCK))
+        handle = self._files.new_handle()
+        self.sessions[handle] = session
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
+
+    async def _open(self, node: FileNode, flags: int) -> pyfuse3.FileInfo:
+        writing = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
+        live = node.terms.coherency is Coherency.LIVE
+        if node.removed:
+            raise refused(errno.ENOENT)
+        if writing and not node.writable:
+            raise refused(errno.EROFS)
+        if node.terms.coherency is not Coherency.FIXED and node.opened is not None and node.opened.refreshes:
+            await waiting(node.opened.refresh)
+        if live and writing:  # pages that are being pushed are not to overwrite what is stored next
+            await waiting(node.pushing.acquire)
+        try:
+            handle, keep = self._files.open(node, writing=writing)
+        finally:
+            if live and writing:
+                node.pushing.release()
+        try:
+            if flags & os.O_TRUNC:
+                await waiting(node.resize, 0)
+            if live and node.opens == 1:
+                await waiting(self._watcher.check, node)
+        except BaseException:
+            self._files.release(handle)
+            raise
+        self._watcher.opened(node)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=keep)
 
     @translated
@@ -202,9 +216,31 @@ class Operations(pyfuse3.Operations):
             raise OSError(errno.EAGAIN, "nothing has happened yet")
         file = self._files.handles[fh]
         size = max(0, min(size, file.node.size - off))
-        demand = Demand(0, 0, file, off, size, 0, time.monotonic_ns())
+        return bytes(await self._performed(Demand(0, 0, file, off, size, 0, time.monotonic_ns())))
+
+    @translated
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """Used by the plain link alone, too."""
+        session = self.sessions.get(fh)
+        if session is not None:
+            return await session.write(buf)
+        file = self._files.handles[fh]
+        await self._performed(Demand(0, 0, file, off, len(buf), 0, time.monotonic_ns(), opcode=wire.WRITE, data=buf))
+        return len(buf)
+
+    async def _performed(self, demand: Demand) -> Any:
+        source = demand.file.node.source
+        assert source is not None, "a handle keeps its source open"
         try:
-            data = await self._bytes(file, off, size)
+            data: Buffer | None = None
+            if demand.opcode == wire.READ:
+                data = source.try_read(demand.offset, demand.size)
+                if data is None:
+                    await trio.sleep(source.hold(demand.offset, demand.size))
+                else:
+                    data = checked(data, demand.size)
+            if data is None:
+                data = await waiting(perform, demand)
         except Exception as error:
             raise pyfuse3.FUSEError(self._answers.record(demand, error)) from error
         else:
@@ -213,38 +249,33 @@ class Operations(pyfuse3.Operations):
             self._ring.rouse()
         return data
 
-    @staticmethod
-    async def _bytes(file: OpenFile, offset: int, size: int) -> bytes:
-        source = file.node.source
-        assert source is not None, "a handle keeps its source open"
-        data: Buffer | None = source.try_read(offset, size)
-        if data is None:
-            data = await trio.to_thread.run_sync(source.read, offset, size, abandon_on_cancel=True)
-        return bytes(checked(data, size))
-
     @translated
     async def flush(self, fh: int) -> None:
-        """Nothing is buffered here."""
+        """The kernel has written back what there was before it asks this (close(2))."""
 
     @translated
     async def fsync(self, fh: int, datasync: bool) -> None:
-        """Nothing is buffered here."""
+        file = self._files.handles.get(fh)
+        if file is None or not file.node.writers:
+            return
+        try:
+            await waiting(self._flushed, file.node)
+        except Exception as error:
+            demand = Demand(0, 0, file, 0, 0, 0, time.monotonic_ns(), opcode=wire.WRITE)
+            number = self._answers.record(demand, error)
+            self._ring.rouse()
+            raise pyfuse3.FUSEError(number) from error
+
+    @staticmethod
+    def _flushed(node: FileNode) -> None:
+        with node.using() as source:
+            source.flush()
 
     @translated
     async def release(self, fh: int) -> None:
         session = self.sessions.pop(fh, None)
         if session is not None:
             session.close()
-        else:
+        elif (file := self._files.handles.get(fh)) is not None:
             self._files.release(fh)
-
-
-async def _refused(*_: Any, **__: Any) -> Any:
-    """Whatever would change something: every mount is read-only."""
-    raise pyfuse3.FUSEError(errno.EROFS)
-
-
-for _name in (
-    "setattr", "create", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename", "setxattr", "removexattr",
-):  # fmt: skip
-    setattr(Operations, _name, _refused)
+            self._released(file.node)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mapfs.sources.spec import Spec
+from mapfs.tree.build import Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,11 +11,12 @@ class MountOptions:
     """Everything that `Mount` needs to know. Sizes in bytes."""
 
     mountpoint: str
-    files: Mapping[str, Spec] = field(default_factory=dict)
+    files: Mapping[str, Given] = field(default_factory=dict)
     link: str = "own"  # or "plain": pyfuse3 alone
     readahead: int = 0
     threads: int = 16
     allow_other: bool = False
+    read_only: bool = False
     nonempty: bool = False
     trace: str | None = None
     replace_trace: bool = False

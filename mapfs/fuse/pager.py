@@ -5,9 +5,12 @@ answers on the spot. For any other it gives the lead to an idle thread, or a new
 itself; when as many threads as are allowed wait for sources, the demand queues and the leader goes on. So no
 slow source ever delays another file's demand, nor a name look-up, and in the fast case nobody is woken.
 
-Everything that is not a page demand is forwarded: to libfuse by `Outlet.forward`, reads of control files to
-`Outlet.control`. An error of a source answers that one request. An error of mapfs itself ends the mount
-(`Outlet.failed`): a silent pager would leave its clients waiting for ever.
+WRITE, FALLOCATE and LSEEK go the same way, never on the spot. A read that its source puts off (`Source.hold`)
+waits in a list, without a thread. Everything else is forwarded: to libfuse by `Outlet.forward`, reads and writes
+of control files to `Outlet.control`.
+
+An error of a source answers that one request. An error of mapfs itself ends the mount (`Outlet.failed`): a silent
+pager would leave its clients waiting for ever.
 """
 
 import enum
@@ -17,12 +20,13 @@ import select
 import threading
 import time
 from collections import deque
-from typing import Protocol
 
 from mapfs.errors import SourceError
 from mapfs.fuse import wire
-from mapfs.fuse.demand import Answers, Demand, checked, flags_of
+from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, perform
 from mapfs.fuse.files import Files
+from mapfs.fuse.later import Later
+from mapfs.fuse.outlet import Outlet
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
@@ -34,28 +38,6 @@ _SPIN_NS = 200_000
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
 _NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
-
-
-class Outlet(Protocol):
-    """Where a pager hands what is not its own. Called from pager threads; must not wait."""
-
-    def forward(self, message: memoryview, opcode: int, unique: int) -> None:
-        """A request for libfuse."""
-
-    def relays(self, unique: int) -> bool:
-        """Whether libfuse has that request."""
-
-    def control(self, unique: int, handle: int, offset: int, size: int) -> None:
-        """A read of a handle that is no page file's."""
-
-    def cancel_control(self, unique: int) -> None:
-        """The reader of a control file was interrupted."""
-
-    def interrupted(self, demand: Demand) -> None:
-        """A signal came for a thread that waits, but did not kill it (yet)."""
-
-    def failed(self, error: BaseException | None) -> None:
-        """The device ended (None), or a pager thread failed."""
 
 
 class _Lead(enum.Enum):
@@ -83,6 +65,7 @@ class Pagers:
         self._queued: deque[Demand] = deque()
         self._inflight: dict[int, Demand] = {}
         self._closing = False
+        self._later = Later(self._due)
 
     def start(self) -> None:
         """Starts the first thread, which leads."""
@@ -100,11 +83,15 @@ class Pagers:
         return len(self._inflight)
 
     def close(self, reason: str) -> None:
-        """Answers what waits with EIO, and whatever comes and would have to wait likewise."""
+        """Answers the reads that wait with EIO, and those that come and would have to wait likewise. What is written
+        is still stored: the kernel writes back what it has when a mount ends.
+        """
         self._closing = True
+        self._later.close()
         error = SourceError(reason)
-        for unique in list(self._inflight):
-            self._abandon(unique, error)
+        for unique, demand in list(self._inflight.items()):
+            if demand.opcode == wire.READ:
+                self._abandon(unique, error)
         with self._changed:
             self._changed.notify_all()
 
@@ -117,15 +104,15 @@ class Pagers:
         self._abandon(demand.unique, SourceError("its thread was killed while it waited", errno.EINTR))
         return True
 
-    def _start_thread(self) -> None:
+    def _start_thread(self, *, leading: bool = True) -> None:
         self._count += 1
         self._started += 1
-        threading.Thread(target=self._run, name=f"pager-{self._started}", daemon=True).start()
+        name = f"pager-{self._started}"
+        threading.Thread(target=self._run, args=(leading,), name=name, daemon=True).start()
 
-    def _run(self) -> None:
+    def _run(self, leading: bool) -> None:
         try:
             buffer = bytearray(wire.LARGEST_REQUEST)
-            leading = True
             while True:
                 demand = self._lead(buffer) if leading else self._next()
                 if demand is _Lead.FREE:
@@ -184,12 +171,15 @@ class Pagers:
                 raise
             _, opcode, unique, _, _, _, tid, _, handle, offset, size, _, _, flags = take_apart(buffer)
             if opcode != wire.READ:
-                self._relay(view[:length], opcode, unique, handle)
+                if opcode not in wire.OF_BYTES:
+                    self._relay(view[:length], opcode, unique, handle)
+                elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
+                    return demand
                 continue
             arrived = clock()
             file = handles.get(handle)
             if file is None:
-                self._outlet.control(unique, handle, offset, size)
+                self._outlet.control(unique, handle, offset, size, None)
                 continue
             node = file.node
             if offset + size > node.size:
@@ -218,12 +208,29 @@ class Pagers:
                 rouse()
             spin_until = clock() + _SPIN_NS
 
+    def _taken(self, message: memoryview, opcode: int) -> Demand | None:
+        """The WRITE, FALLOCATE or LSEEK in `message`; None where it is no page file's, and was seen to."""
+        arrived = time.monotonic_ns()
+        unique = wire.REQUEST.unpack_from(message)[2]
+        handle = wire.HANDLE.unpack_from(message, wire.REQUEST.size)[0]
+        file = self._files.handles.get(handle)
+        if file is not None:
+            return demand_of(message, opcode, file, arrived)
+        if opcode == wire.WRITE:
+            data = bytes(message[wire.WRITE_REQUEST_SIZE :])
+            self._outlet.control(unique, handle, 0, len(data), data)
+        else:
+            self.reply(unique, b"", errno.ENOSYS if opcode == wire.LSEEK else errno.EOPNOTSUPP)
+        return None
+
     def _hand_over(self, demand: Demand) -> bool:
-        """Finds another leader, so that the caller may wait. False: none may be had, the demand is queued."""
+        """Finds another leader, so that the caller may wait. False: it need not, the demand is queued or put off."""
         with self._changed:
             self._inflight[demand.unique] = demand
-            if self._closing:
+            if self._closing and demand.opcode == wire.READ:
                 pass
+            elif self._put_off(demand):
+                return False
             elif self._idle:
                 self._vacant = True
                 self._changed.notify()
@@ -232,13 +239,41 @@ class Pagers:
                 self._start_thread()
                 return True
             else:
+                demand.data = bytes(demand.data)  # the buffer is read into again
                 self._queued.append(demand)
                 return False
         self._abandon(demand.unique, SourceError("the mount is ending"))
         return False
 
+    def _put_off(self, demand: Demand) -> bool:
+        """Whether the source wants the read put off; then it is taken up again by `_due`. Called with the lock held."""
+        if demand.opcode != wire.READ or demand.held:
+            return False
+        demand.held = True
+        try:
+            source = demand.file.node.source
+            seconds = source.hold(demand.offset, demand.size) if source is not None else 0.0
+        except Exception:  # the source's own affair: its read will say what is wrong
+            return False
+        if seconds <= 0:
+            return False
+        self._later.add(time.monotonic() + seconds, demand)
+        return True
+
+    def _due(self, demand: Demand) -> None:
+        """A read was put off for long enough."""
+        with self._changed:
+            if demand.unique not in self._inflight:
+                return
+            self._queued.append(demand)
+            if not self._idle and self._count <= self._limit:
+                self._idle += 1  # as one that has just answered: it takes what is queued
+                self._start_thread(leading=False)
+            else:
+                self._changed.notify()
+
     def _fetch(self, demand: Demand) -> None:
-        """Reads the source, which may take long; whoever takes the demand out of `_inflight` answers it.
+        """Asks the source, which may take long; whoever takes the demand out of `_inflight` answers it.
 
         The thread counts as idle from then on; `_next` is what it does next.
         """
@@ -246,8 +281,7 @@ class Pagers:
         failure: BaseException | None = None
         if demand.unique in self._inflight:  # it may have been abandoned while it queued
             try:
-                assert demand.file.node.source is not None, "a handle keeps its source open"
-                data = checked(demand.file.node.source.read(demand.offset, demand.size), demand.size)
+                data = perform(demand)
             except BaseException as error:
                 failure = error
         # what is left takes no time: whoever looks for a new leader, perhaps for the very next demand of the

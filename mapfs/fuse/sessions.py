@@ -14,7 +14,14 @@ from mapfs.trace.facts import EventsWanted, FactSender, StatsWanted
 _ANSWER_WITHIN = 10.0  # seconds; the recorder is another process, which may be stopped
 
 
-class PipeSession:
+class ReadSession:
+    """A session that nothing is written to."""
+
+    async def write(self, data: bytes) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class PipeSession(ReadSession):
     """Reads what comes through a pipe, waiting for it; at its end, nothing."""
 
     def __init__(self, fd: int) -> None:
@@ -41,7 +48,7 @@ class PipeSession:
         os.close(fd)
 
 
-class BytesSession:
+class BytesSession(ReadSession):
     """Content that was complete when it was opened."""
 
     def __init__(self, content: bytes) -> None:

@@ -1,24 +1,54 @@
 """The layouts of the FUSE protocol that mapfs reads and writes itself, from linux/fuse.h. Pure: no I/O.
 
 A request is a header and a body; a reply is a header and a body; both are in the byte order of the machine.
-mapfs answers READ, and INTERRUPT of its own READs; everything else goes to libfuse as it is, and comes back
-as it is, but for the reply to INIT, where mapfs says how far the kernel may read ahead.
+mapfs answers what concerns the bytes of files (READ, WRITE, FALLOCATE, LSEEK, and INTERRUPT of these);
+everything else goes to libfuse as it is, and comes back as it is, but for the reply to INIT, where mapfs says
+what the kernel may do by itself, and that to OPEN of a file whose pages the kernel is to take from its backing.
+Notifications are messages of mapfs that nobody asked for: a header with unique 0 and the code in place of an
+error.
 """
 
 import struct
 from typing import NamedTuple
 
+from mapfs.sources.base import Buffer
+
 FORGET = 2
+OPEN = 14
 READ = 15
+WRITE = 16
 INIT = 26
+CREATE = 35
 INTERRUPT = 36
 BATCH_FORGET = 42
+FALLOCATE = 43
+LSEEK = 46
+#: Requests that mapfs answers itself, besides INTERRUPT of one of them.
+OF_BYTES = frozenset({READ, WRITE, FALLOCATE, LSEEK})
+NOTIFY_INVALIDATE = 2
+NOTIFY_INVALIDATE_ENTRY = 3
+NOTIFY_STORE = 4
 #: Requests that nobody answers.
 UNANSWERED = frozenset({FORGET, INTERRUPT, BATCH_FORGET})
 
 REQUEST = struct.Struct("=IIQQIIII")  # len opcode unique nodeid uid gid pid padding
 READ_IN = struct.Struct("=QQIIQI")  # fh offset size read_flags lock_owner flags
 READ_REQUEST = struct.Struct("=IIQQIIIIQQIIQI")  # both, so that one call takes a READ apart
+HANDLE = struct.Struct("=Q")  # what the body of each of them begins with
+# WRITE: as READ, with write_flags for read_flags; FALLOCATE: fh offset length mode; LSEEK: fh offset whence
+WRITE_REQUEST_SIZE = REQUEST.size + 40  # its data follows
+FALLOCATE_IN = struct.Struct("=QQQII")
+LSEEK_IN = struct.Struct("=QQII")
+WRITE_OUT = struct.Struct("=II")  # size padding
+LSEEK_OUT = struct.Struct("=Q")
+INVALIDATE_OUT = struct.Struct("=Qqq")  # nodeid offset length; a negative offset: the attributes alone
+INVALIDATE_ENTRY_OUT = struct.Struct("=QII")  # parent, length of the name, flags; the name and a NUL follow
+STORE_OUT = struct.Struct("=QQII")  # nodeid offset size padding; the data follows
+OPEN_OUT = struct.Struct("=QIi")  # fh open_flags backing_id
+WRITE_CACHE = 1 << 0  # write_flags: written back from the page cache, by the kernel; pid names nobody
+_AUTO_INVAL_DATA, _EXPLICIT_INVAL_DATA, _INIT_EXT = 1 << 12, 1 << 25, 1 << 30  # flags of INIT
+_PASSTHROUGH = 1 << 5  # of flags2: bit 37 of all
+_OPEN_KEEP_CACHE, _OPEN_PASSTHROUGH = 1 << 1, 1 << 7
 INTERRUPT_IN = struct.Struct("=Q")  # unique of the request that is not wanted any more
 REPLY = struct.Struct("=IiQ")  # len -errno unique
 INIT_OUT = struct.Struct("=IIIIHHIIHHIIH")
@@ -89,17 +119,38 @@ def parse_init_reply(reply: bytes | bytearray) -> Init:
     return Init._make(INIT_OUT.unpack(body))
 
 
-def correct_init_reply(reply: bytearray, readahead: int, *, small: bool = False) -> Init:
+def correct_init_reply(reply: bytearray, readahead: int, *, small: bool = False, passthrough: bool = False) -> Init:
     """Writes into libfuse's reply to INIT how many bytes the kernel may read ahead; returns what holds then.
 
     Bounds what has to cross the link, too: the largest WRITE always, and all replies where the socket is `small`.
 
     The kernel offered a maximum, which libfuse repeats in the reply; more than that it does not do
-    (fs/fuse/inode.c, process_init_reply). With 0, each page fault is one READ of one page.
+    (fs/fuse/inode.c, process_init_reply). With 0, each page fault is one READ of one page. The kernel shall drop no
+    pages by itself because a file has a new mtime (FUSE_EXPLICIT_INVAL_DATA): mapfs knows which writes were its own,
+    and says what to drop. `passthrough` lets it take a file's pages from a backing file, where mapfs says so.
     """
     offered = parse_init_reply(reply)
-    struct.pack_into("=I", reply, REPLY.size + 8, min(readahead, offered.max_readahead))
+    flags = offered.flags & ~_AUTO_INVAL_DATA | _EXPLICIT_INVAL_DATA
+    if passthrough:
+        flags |= _INIT_EXT
+        struct.pack_into("=I", reply, REPLY.size + 32, offered.flags2 | _PASSTHROUGH)
+        struct.pack_into("=I", reply, REPLY.size + 36, 1)  # max_stack_depth
+    struct.pack_into("=II", reply, REPLY.size + 8, min(readahead, offered.max_readahead), flags)
     struct.pack_into("=I", reply, REPLY.size + 20, min(offered.max_write, _MAX_WRITE))
     if small and offered.max_pages > _MAX_PAGES:
         struct.pack_into("=H", reply, REPLY.size + 28, _MAX_PAGES)
     return parse_init_reply(reply)
+
+
+def correct_open_reply(reply: memoryview, backing_id: int, *, at: int) -> None:
+    """Has the kernel take the pages of an opened file from the backing file that it calls `backing_id`.
+
+    `at` is where fuse_open_out begins in the body. From include/uapi/linux/fuse.h: FOPEN_PASSTHROUGH.
+    """
+    handle, flags, _ = OPEN_OUT.unpack_from(reply, REPLY.size + at)
+    OPEN_OUT.pack_into(reply, REPLY.size + at, handle, flags & ~_OPEN_KEEP_CACHE | _OPEN_PASSTHROUGH, backing_id)
+
+
+def notification(code: int, *parts: Buffer) -> tuple[Buffer, ...]:
+    """The buffers of a notification, to be written in one call."""
+    return REPLY.pack(REPLY.size + sum(map(len, parts)), code, 0), *parts

@@ -53,7 +53,7 @@ class DescriptorSource(Source):
 
     def version(self) -> Hashable:
         status = os.fstat(self.fd)
-        return status.st_mtime_ns, status.st_size
+        return status.st_mtime_ns, status.st_size  # as Entry.version
 
     def entry(self) -> Entry:
         return Entry.of_stat(os.fstat(self.fd))
@@ -109,11 +109,8 @@ class DescriptorSource(Source):
     def change(self, changes: Changes) -> None:
         apply_changes(self.fd, changes)
 
-    def upgrade(self) -> None:
-        """Opens the same file for writing too, under the same descriptor, reads in progress notwithstanding.
-
-        Raises OSError where this user may not write it.
-        """
+    def make_writable(self) -> None:
+        """Opens the same file for writing too, under the same descriptor, reads in progress notwithstanding."""
         if self.writable:
             return
         fd = os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -127,14 +124,17 @@ class DescriptorSource(Source):
         os.close(self.fd)
 
 
-def apply_changes(fd: int, changes: Changes) -> None:
-    """chmod(2), chown(2) and utimensat(2) of what `fd` refers to. Raises OSError."""
+def apply_changes(fd: int | str, changes: Changes) -> None:
+    """chown(2), chmod(2) and utimensat(2), in the order in which one does not undo the other. Raises OSError.
+
+    `fd` may be a path, whose last part may be followed (/proc/self/fd/N).
+    """
     if changes.uid is not None or changes.gid is not None:
-        os.fchown(fd, -1 if changes.uid is None else changes.uid, -1 if changes.gid is None else changes.gid)
+        os.chown(fd, -1 if changes.uid is None else changes.uid, -1 if changes.gid is None else changes.gid)
     if changes.mode is not None:
-        os.fchmod(fd, stat.S_IMODE(changes.mode))
+        os.chmod(fd, stat.S_IMODE(changes.mode))
     if changes.atime_ns is not None or changes.mtime_ns is not None:
-        now = os.fstat(fd)
+        now = os.stat(fd)
         atime = now.st_atime_ns if changes.atime_ns is None else changes.atime_ns
         mtime = now.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
         os.utime(fd, ns=(atime, mtime))

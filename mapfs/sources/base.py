@@ -35,6 +35,8 @@ class Source(ABC):
     writable: bool = False
     #: Whether `version()` tells of every change, so that nobody need compare the content.
     versioned: bool = False
+    #: Whether `refresh` does anything.
+    refreshes: bool = False
 
     @property
     @abstractmethod
@@ -74,6 +76,13 @@ class Source(ABC):
     def entry(self) -> "Entry":
         """What stat(2) shall say of a file of this source. Must not wait."""
         return Entry(size=self.size, mode=stat.S_IFREG | (0o644 if self.writable else 0o444))
+
+    def make_writable(self) -> None:
+        """Called before the first write of a file of a `WritableDirectory`, which opens files for reading.
+        Raises OSError where it may not be written.
+        """
+        if not self.writable:
+            raise SourceError("it is read-only", errno.EROFS)
 
     def write(self, offset: int, data: Buffer) -> None:
         """Stores all of `data` at `offset`, which may lie at or past the end: what is between is zeroes then."""
@@ -133,6 +142,11 @@ class Entry:
     #: Equal for two names of the same file (hard links), None where the source cannot tell.
     identity: Hashable = None
 
+    @property
+    def version(self) -> Hashable:
+        """What a file on disk has for a version of its content."""
+        return self.mtime_ns, self.size
+
     @classmethod
     def of_stat(cls, status: os.stat_result) -> "Entry":
         """The entry that fstat(2) describes."""
@@ -157,6 +171,9 @@ class DirectorySource(ABC):
     A path is bytes, relative, its parts joined by `/`, without `.` or `..`; `b""` is the directory
     itself. Missing entries raise FileNotFoundError, others the OSError that fits.
     """
+
+    #: Whether its calls take long (a server is asked): then they come from threads that may wait, several at once.
+    slow: bool = False
 
     @abstractmethod
     def names(self, path: bytes) -> list[bytes]:

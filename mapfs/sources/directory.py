@@ -1,4 +1,4 @@
-"""`dir:PATH`: a directory of this machine with all that is below it: names, modes, times, symlinks.
+"""`dir:PATH[,rw]`: a directory of this machine with all that is below it: names, modes, times, symlinks.
 
 Each path is resolved anew from the root's descriptor (see `openat2`), so that a rename, a symlink or `..`
 can never lead out, and no descriptor is held for a directory. Symlinks are shown, never followed: the
@@ -13,7 +13,7 @@ from mapfs.errors import SourceError, of_path
 from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import DirectorySource, Entry, Source
 from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath
-from mapfs.sources.spec import Spec
+from mapfs.sources.spec import Spec, is_set
 
 _OWN_TYPE = "fuse.mapfs"
 
@@ -80,9 +80,12 @@ class BackingDirectory(DirectorySource):
 
 def open_dir(spec: Spec) -> DirectorySource:
     """The directory at `spec.arg`. Raises SourceError where there is none that can be read."""
+    from mapfs.sources.writable import WritableBackingDirectory  # it builds on this module
+
     what = f"directory {spec.arg!r}"
+    made = WritableBackingDirectory if is_set(spec, "rw") else BackingDirectory
     try:
-        directory = BackingDirectory(spec.arg)
+        directory = made(spec.arg)
     except NotADirectoryError as error:
         raise SourceError(f"{spec.arg!r} is not a directory; write file:{spec.arg}") from error
     except OSError as error:

@@ -6,7 +6,7 @@ content of the file changes. Where events were lost, a page that is not in the s
 the same: then the class is None, shown as `?`.
 """
 
-from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN
+from mapfs.trace.events import COLD, DROP, ERROR, PUSH, REFAULT, WRITE, WRITTEN
 from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import page_span
 
@@ -42,8 +42,8 @@ class Classifier:
         self._doubted: set[int] = set()
 
     def known(self, file: int) -> None:
-        """Events of `file` may come from now on."""
-        self._seen[file] = PageSet()
+        """Events of `file` may come from now on, or its size is another."""
+        self._seen.setdefault(file, PageSet())
 
     def lost(self) -> None:
         """Events are missing here: of the files known so far, no page can be called COLD any more."""
@@ -53,8 +53,10 @@ class Classifier:
         """The class, and how many of its pages had been brought in before."""
         if record.errno:
             return ERROR, 0
-        if record.op != READ:
+        if record.op == WRITE:
             return WRITTEN, 0
+        if record.op == DROP:
+            return None, 0
         if record.flags & DIRECT:
             return (
                 None,
@@ -65,6 +67,8 @@ class Classifier:
             seen = self._seen[record.file] = PageSet()
         pages = page_span(record.offset, record.size)
         new = sum([seen.add(page) for page in pages])
+        if record.op == PUSH:  # they are in the cache now: whoever asks for one later asks again
+            return None, len(pages) - new
         if not new:
             return REFAULT, len(pages)
         return (None if record.file in self._doubted else COLD), len(pages) - new

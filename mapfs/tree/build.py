@@ -1,13 +1,19 @@
 """From NAME=SPEC to a tree."""
 
 import os
+from collections.abc import Mapping
 
 from mapfs.errors import MapfsError, SourceError, SpecError, of_path
 from mapfs.sources import catalogue
-from mapfs.sources.base import DirectorySource
+from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import Spec
+from mapfs.tree.filenodes import FixedFile
 from mapfs.tree.mirror import Mirror, MirrorDirectory
-from mapfs.tree.nodes import FixedDirectory, FixedFile, Node, Tree
+from mapfs.tree.nodes import FixedDirectory, Node
+from mapfs.tree.tree import Tree
+
+#: What a file of the mount is given as: a spec, or an open source.
+Given = Spec | Source | DirectorySource
 
 CONTROL = ".mapfs"
 
@@ -54,21 +60,81 @@ def parse_name(text: str) -> list[str]:
     return parts
 
 
-def build(files: dict[str, Spec], outside: str) -> Tree:
+def build(files: Mapping[str, Given], outside: str) -> Tree:
     """The tree of `files`, every source open. `outside` is the mount point, which no source may lie in.
 
     Raises SpecError for names that clash, SourceError where a source cannot be opened; then none stays open.
     """
     tree = Tree()
     try:
-        for name, spec in files.items():
-            _refuse_inside(name, spec, outside)
-            parent = _directory(tree, name)
-            _attach(tree, parent, name, spec)
+        for name, given in files.items():
+            check_place(tree, name)
+            if isinstance(given, Spec):
+                attach(tree, name, given, open_source(name, given, outside))
+            else:
+                attach(tree, name, Spec("object", type(given).__name__), given)
     except BaseException:
         tree.close()
         raise
     return tree
+
+
+def open_source(name: str, spec: Spec, outside: str) -> Source | DirectorySource:
+    """What `spec` names, open; may take its time. Raises SpecError or SourceError, its sentence about `name`."""
+    _refuse_inside(name, spec, outside)
+    try:
+        return catalogue.open_spec(spec)
+    except MapfsError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except OSError as error:
+        raise of_path(error, f"{name}={spec}") from error
+
+
+def check_place(tree: Tree, name: str) -> None:
+    """Raises SpecError where there can be no new file called `name`."""
+    node: Node = tree.root
+    *above, last = parse_name(name)
+    for part in above:
+        if not isinstance(node, FixedDirectory):
+            raise _no_directory(name, node)
+        child = node.children.get(os.fsencode(part))
+        if child is None:
+            return
+        node = child
+    if not isinstance(node, FixedDirectory):
+        raise _no_directory(name, node)
+    if os.fsencode(last) in node.children:
+        raise SpecError(f"the name {name!r} is given twice")
+
+
+def _no_directory(name: str, node: Node) -> SpecError:
+    part = os.fsdecode(node.name)
+    return SpecError(f"{name!r} needs {part!r} to be a directory, but it is a source of its own")
+
+
+def attach(tree: Tree, name: str, spec: Spec, source: Source | DirectorySource) -> Node:
+    """Puts `source` into the tree as `name`, in directories that are made as needed. Raises as `check_place`."""
+    check_place(tree, name)
+    parent = tree.root
+    *above, last = (os.fsencode(part) for part in parse_name(name))
+    for key in above:
+        child = parent.children.get(key)
+        if child is None:
+            child = FixedDirectory(tree.new_inode(), parent, key)
+            parent.put(child)
+            tree.add(child)
+        assert isinstance(child, FixedDirectory), "checked"
+        parent = child
+    terms = catalogue.terms(spec)
+    node: Node
+    if isinstance(source, DirectorySource):
+        tree.mirrors.append(source)
+        node = MirrorDirectory(Mirror(tree, source, spec, terms), parent, last)
+    else:
+        node = FixedFile(tree.new_inode(), parent, last, str(spec), source, terms)
+    parent.put(node)
+    tree.add(node)
+    return node
 
 
 def _refuse_inside(name: str, spec: Spec, outside: str) -> None:
@@ -81,36 +147,28 @@ def _refuse_inside(name: str, spec: Spec, outside: str) -> None:
             )
 
 
-def _directory(tree: Tree, name: str) -> FixedDirectory:
-    node = tree.root
-    for part in parse_name(name)[:-1]:
-        key = os.fsencode(part)
-        child = node.children.get(key)
-        if child is None:
-            child = FixedDirectory(tree.new_inode(), node, key)
-            node.children[key] = child
-            tree.add(child)
-        if not isinstance(child, FixedDirectory):
-            raise SpecError(f"{name!r} needs {part!r} to be a directory, but it is a source of its own")
-        node = child
-    return node
+def detach(tree: Tree, name: str) -> tuple[Node, FixedDirectory, bytes]:
+    """Takes `name`, which was given or added, out of the tree, and the directories that only it needed.
 
-
-def _attach(tree: Tree, parent: FixedDirectory, name: str, spec: Spec) -> None:
-    key = os.fsencode(name.rpartition("/")[2])
-    if key in parent.children:
-        raise SpecError(f"the name {name!r} is given twice")
-    try:
-        source = catalogue.open_spec(spec)
-    except MapfsError as error:
-        raise type(error)(f"{name}: {error}") from error
-    except OSError as error:
-        raise of_path(error, f"{name}={spec}") from error
-    node: Node
-    if isinstance(source, DirectorySource):
-        tree.mirrors.append(source)
-        node = MirrorDirectory(Mirror(tree, source, spec.kind, spec.arg), parent, key)
-    else:
-        node = FixedFile(tree.new_inode(), parent, key, str(spec), source)
-    parent.children[key] = node
-    tree.add(node)
+    Returns its node, which lives on while the kernel knows it or it is open; and where the topmost name that is gone
+    was: its directory and the name in it. Raises SpecError where `name` is none that was given or added.
+    """
+    way, node = [tree.root], None
+    parts = [os.fsencode(part) for part in parse_name(name)]
+    for part in parts:
+        node = way[-1].children.get(part)
+        if isinstance(node, FixedDirectory):
+            way.append(node)
+        elif part is not parts[-1]:
+            node = None
+            break
+    if node is None or isinstance(node, FixedDirectory):
+        raise SpecError(f"{name!r} is no file that was given or added; mapfs files lists those")
+    gone: Node = node
+    for parent, part in zip(reversed(way), reversed(parts), strict=True):
+        parent.take_out(part)
+        tree.detached(gone)
+        if parent.children or parent is tree.root:
+            break
+        gone = parent
+    return node, parent, part

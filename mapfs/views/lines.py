@@ -15,10 +15,13 @@ _COLOURS = {
     "REFAULT": "33",
     "ERROR": "1;31",
     "WRITE": "35",
+    "PUSH": "34",
+    "DROP": "33",
     "AHEAD": "34",
     "SHARED": "32",
     "JOINED": "32",
 }
+_UNCLASSED = {"push": "PUSH", "drop": "DROP"}  # what mapfs does itself, which is of no class
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -65,7 +68,7 @@ class Lines:
         return f"{self._clock}.{rest // 1000:06d}"
 
     def _class(self, event: Mapping[str, Any]) -> str:
-        name = event["class"] or ("DIRECT" if event["direct"] else "?")
+        name = event["class"] or _UNCLASSED.get(event["op"]) or ("DIRECT" if event["direct"] else "?")
         return self._paint(_COLOURS.get(name, "0"), f"{name:<7}")
 
     def _paint(self, code: str, text: str) -> str:

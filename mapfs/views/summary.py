@@ -21,13 +21,19 @@ _PAGES = "max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset 
 _DEMAND = "r.op = 1 AND r.errno = 0 AND r.direct = 0"
 _COUNTS = f"""
     sum({_DEMAND}), sum(CASE WHEN {_DEMAND} THEN {_PAGES} - r.refaults ELSE 0 END),
-    sum(CASE WHEN {_DEMAND} THEN r.refaults ELSE 0 END), sum(CASE WHEN r.errno = 0 THEN r.size ELSE 0 END),
-    sum(r.errno <> 0), sum(r.direct), sum(r.wait_ns)"""
+    sum(CASE WHEN {_DEMAND} THEN r.refaults ELSE 0 END),
+    sum(CASE WHEN r.op = 1 AND r.errno = 0 THEN r.size ELSE 0 END), sum(r.errno <> 0), sum(r.direct),
+    sum(CASE WHEN r.op = 1 THEN r.wait_ns ELSE 0 END), sum(CASE WHEN r.op = 2 AND r.errno = 0 THEN r.size ELSE 0 END),
+    sum(CASE WHEN r.op = 3 THEN {_PAGES} ELSE 0 END), sum(CASE WHEN r.op = 4 THEN {_PAGES} ELSE 0 END)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sums over requests: bytes and ns; `pages` demanded for the first time, `refaults` again."""
+    """Sums over requests: bytes and ns; `pages` demanded for the first time, `refaults` again.
+
+    `bytes` were read, `written` were written back or by write(2); `pushed` and `dropped` are pages that mapfs put into
+    the page cache, or took out of it, of itself.
+    """
 
     demands: int
     pages: int
@@ -36,6 +42,9 @@ class Counts:
     errors: int
     direct: int
     wait_ns: int
+    written: int
+    pushed: int
+    dropped: int
     wait_p50_ns: int
     wait_p99_ns: int
 
@@ -121,7 +130,7 @@ def _processes(db: sqlite3.Connection) -> list[ProcessRow]:
     grouped = _counts(db, key, join)
     rows = db.execute(
         f"SELECT {key}, t.pid, t.command, max(t.container), count(DISTINCT t.tid) "  # noqa: S608 -- constants
-        f"FROM requests r {join} GROUP BY 1"
+        f"FROM requests r {join} WHERE r.op = 1 GROUP BY 1"
     )
     made = [ProcessRow(pid, command, box, threads, grouped[name]) for name, pid, command, box, threads in rows]
     return sorted(made, key=lambda row: (-row.counts.pages, -row.counts.refaults, row.pid or 0))
@@ -133,7 +142,7 @@ def _counts(db: sqlite3.Connection, key: str, join: str) -> dict[Any, Counts]:
         f"SELECT {key}, r.wait_ns FROM requests r {join} WHERE {_DEMAND} ORDER BY 1, 2"  # noqa: S608 -- constants
     )
     percentiles = dict(_percentiles(waits))
-    nothing = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    nothing = Counts(*[0] * 12)
     counted = {name: Counts(*values, *percentiles.get(name, (0, 0))) for name, *values in sums}
     return counted or {1: nothing}
 
@@ -173,6 +182,11 @@ def render(summary: Summary, console: Console, *, most: int = 20) -> None:
         console.print(f"[red]lost {summary.lost:,} events: they are in none of these numbers[/]", highlight=False)
     if summary.readahead:
         console.print("the kernel reads ahead: a page here was requested, not necessarily touched", highlight=False)
+    if total.written or total.pushed or total.dropped:
+        console.print(
+            f"written {format_size(total.written)}; mapfs pushed {total.pushed:,} pages, dropped {total.dropped:,}",
+            highlight=False,
+        )
     console.print(_file_table(summary.files[:most]))
     _rest(console, len(summary.files) - most, "files")
     console.print(_process_table(summary.processes[:most]))

@@ -16,6 +16,7 @@ class Wrapper(Source):
         self.backing_fd = inner.backing_fd
         self.writable = inner.writable
         self.versioned = inner.versioned
+        self.refreshes = inner.refreshes
 
     @property
     def size(self) -> int:
@@ -38,6 +39,10 @@ class Wrapper(Source):
 
     def entry(self) -> Entry:
         return self.inner.entry()
+
+    def make_writable(self) -> None:
+        self.inner.make_writable()
+        self.writable = self.inner.writable
 
     def write(self, offset: int, data: Buffer) -> None:
         self.inner.write(offset, data)

@@ -13,6 +13,7 @@ class WrappedDirectory(DirectorySource):
 
     def __init__(self, inner: DirectorySource, wraps: Sequence[Wrap]) -> None:
         self.inner = inner
+        self.slow = inner.slow
         self._wraps = wraps
 
     def wrapped(self, source: Source) -> Source:

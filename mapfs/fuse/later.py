@@ -1,0 +1,51 @@
+"""What is to be done at a later time: demands that their source puts off. One thread, started when it is needed."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+from mapfs.fuse.demand import Demand
+
+
+class Later:
+    """Hands each demand to `due` at its time."""
+
+    def __init__(self, due: Callable[[Demand], None]) -> None:
+        self._due = due
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, Demand]] = []
+        self._order = itertools.count().__next__  # for those of the same time
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def add(self, when: float, demand: Demand) -> None:
+        """`when` is a time of `time.monotonic`."""
+        with self._changed:
+            heapq.heappush(self._heap, (when, self._order(), demand))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="later", daemon=True)
+                self._thread.start()
+            elif self._heap[0][2] is demand:
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Forgets what is waiting, and ends the thread."""
+        with self._changed:
+            self._closed = True
+            self._heap.clear()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (demand := self._next()) is not None:
+            self._due(demand)
+
+    def _next(self) -> Demand | None:
+        with self._changed:
+            while not self._closed:
+                wait = self._heap[0][0] - time.monotonic() if self._heap else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._heap)[2]
+                self._changed.wait(wait)
+        return None

@@ -1,0 +1,50 @@
+"""Between pyfuse3's world and the tree's: errors into errnos, entries into attributes."""
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from mapfs.errors import errno_of
+from mapfs.sources.base import Entry
+from mapfs.tree.nodes import Node
+from mapfs.units import PAGE_SIZE
+
+log = logging.getLogger("mapfs")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def translated(operation: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """Turns whatever `operation` raises into the errno that the client gets; logs what nobody expected."""
+
+    @functools.wraps(operation)
+    async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await operation(*args, **kwargs)
+        except (pyfuse3.FUSEError, trio.Cancelled):
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not hasattr(error, "errno"):
+                log.exception("%s failed", operation.__name__)
+            raise pyfuse3.FUSEError(errno_of(error)) from error
+
+    return wrapper
+
+
+def attributes(node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
+    """`entry` in pyfuse3's form."""
+    made = pyfuse3.EntryAttributes()
+    made.st_ino = pyfuse3.InodeT(node.inode)
+    made.generation = 0
+    made.entry_timeout = made.attr_timeout = node.timeout
+    made.st_mode = pyfuse3.ModeT(entry.mode)
+    made.st_nlink = entry.nlink
+    made.st_uid, made.st_gid, made.st_rdev = entry.uid, entry.gid, entry.rdev
+    made.st_size, made.st_blksize = entry.size, PAGE_SIZE
+    made.st_blocks = -(-entry.size // 512) if entry.blocks is None else entry.blocks
+    made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = entry.atime_ns, entry.mtime_ns, entry.ctime_ns
+    return made

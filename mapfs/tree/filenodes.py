@@ -1,0 +1,270 @@
+"""Files of the mount: a source while it is open, and what the kernel was told of it last.
+
+Who changes a file matters. What comes through the mount the kernel knows: its page cache has it. What the backing
+became by itself it does not: then `generation` goes up, and the pages have to be dropped. `changing` stands around
+each change of the first sort, so that the new mtime is not taken for one of the second.
+"""
+
+import contextlib
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterator
+
+from mapfs.sources.base import Buffer, Changes, Entry, Source
+from mapfs.sources.coherency import Coherency, Terms
+from mapfs.sources.wrap.base import Wrapper
+from mapfs.sources.wrap.cow import CopyOnWrite
+from mapfs.sources.wrap.injected import Injected, Rules
+from mapfs.sources.wrap.served import Digests, Served
+from mapfs.tree.nodes import BRIEFLY, FOREVER, Node
+
+
+class FileNode(Node):
+    """A mappable file. Pagers read `size` and `source`, and write by `write`; the rest is the control plane's.
+
+    Replies to READ end where the kernel believes that the file ends, for a shorter one would make it shrink
+    the file. `generation` counts the changes of the content that did not come through the mount.
+    """
+
+    def __init__(self, inode: int, parent: Node | None, name: bytes, terms: Terms) -> None:
+        Node.__init__(self, inode, parent, name)  # a mirrored file has another base between
+        self.terms = terms
+        self.timeout = FOREVER if terms.coherency is Coherency.FIXED else BRIEFLY
+        self.size = 0
+        self.source: Source | None = None
+        self.served: Served | None = None
+        self.generation = 0
+        self.cached = 0  # the generation that the kernel's page cache may hold; 0: none was opened yet
+        self.version: Hashable = None
+        self.opens = 0
+        self.writers = 0
+        self.removed = False
+        self.trace_id = 0  # what the trace calls this version of it
+        self.pushing = threading.Lock()  # held while pages are pushed: nobody may begin to write meanwhile
+        self._digests = Digests() if terms.coherency is Coherency.LIVE else None
+        self._rules: Rules | None = None
+        self._opened: Source | None = None
+        self._lock = threading.Lock()
+        self._changing = 0
+        self._changes = 0
+        self._uses = 0
+        self._unused: list[Source] = []  # to be closed once nobody uses the node's source
+
+    # opening
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """Whether it may be opened for writing at all."""
+
+    @abstractmethod
+    def _open(self) -> Source:
+        """Opens the source; called while there is none."""
+
+    @abstractmethod
+    def _idle(self) -> None:
+        """The last handle was closed."""
+
+    def acquire(self, *, writing: bool) -> Source:
+        """The source, opened if need be; each call is matched by a `release`. Raises OSError or SourceError."""
+        if self._opened is None:
+            self._set(self._open())
+        if writing:
+            self._make_writable()
+            self.writers += 1
+        self.opens += 1
+        assert self.source is not None
+        return self.source
+
+    def release(self, *, writing: bool) -> None:
+        """One open handle less; the last one closes what only open handles need."""
+        self.opens -= 1
+        self.writers -= writing
+        if not self.opens:
+            self._idle()
+
+    def _make_writable(self) -> None:
+        """For sources that are opened for reading first."""
+
+    def _set(self, source: Source | None) -> None:
+        """Lets `source` be what the file is made of, with what the mount puts around it."""
+        self._opened = source
+        layered, self.served = source, None
+        if layered is not None and self._digests is not None:
+            layered = self.served = Served(layered, self._digests)
+        if layered is not None and self._rules is not None:
+            layered = Injected(layered, self._rules)
+        self.source = layered
+
+    @property
+    def opened(self) -> Source | None:
+        """The source as its spec has it, without what the mount puts around it."""
+        return self._opened
+
+    @property
+    def rules(self) -> Rules | None:
+        """What `inject` set."""
+        return self._rules
+
+    @property
+    def overlay(self) -> CopyOnWrite | None:
+        """The overlay that keeps what is written, if the spec asks for one."""
+        source = self._opened
+        while isinstance(source, Wrapper):
+            if isinstance(source, CopyOnWrite):
+                return source
+            source = source.inner
+        return None
+
+    def remove(self) -> None:
+        self.removed = True
+        if not self.opens:
+            self.close()
+
+    def inject(self, rules: Rules | None) -> None:
+        """Lets `rules` hold for what is asked for from now on."""
+        self._rules = rules
+        self._set(self._opened)
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[Source]:
+        """Around a call of the source that may take long: what is closed meanwhile is closed afterwards, for a
+        handle can go while a demand that was given up is still being read.
+        """
+        with self._lock:
+            source = self.source
+            assert source is not None, "a handle keeps its source open"
+            self._uses += 1
+        try:
+            yield source
+        finally:
+            with self._lock:
+                self._uses -= 1
+                unused, self._unused = ([], self._unused) if self._uses else (self._unused, [])
+            for one in unused:
+                one.close()
+
+    def close(self) -> None:
+        """Gives the source back, as soon as nobody uses it."""
+        source = self._opened
+        self._set(None)
+        if source is not None:
+            with self._lock:
+                if self._uses:
+                    self._unused.append(source)
+                    return
+            source.close()
+
+    # attributes
+
+    def looked_at(self, look: Callable[[], tuple[Entry, Hashable]]) -> Entry:
+        """The entry that `look` reads, with the version of the content; notices what the backing became by itself."""
+        before = self._changes
+        entry, version = look()
+        with self._lock:
+            if not self.generation or not (self._changing or self._changes != before):
+                self.size = entry.size
+                self._judge(version)
+        return entry
+
+    def _judge(self, version: Hashable) -> None:
+        if version != self.version or not self.generation:
+            # of a live file the watcher sees to the pages, one by one
+            if self.terms.coherency not in (Coherency.FIXED, Coherency.LIVE) or not self.generation:
+                self.generation += 1
+            self.version = version
+
+    def changed_whole(self) -> bool:
+        """Whether the content of a live file whose source notices every change is another; from then on it is not."""
+        source, digests = self.source, self._digests
+        assert source is not None, "watched while it is open"
+        assert digests is not None, "watched because it is live"
+        version = source.version()
+        with digests.lock:
+            before, digests.version = digests.version, version
+            if before in (None, version):
+                return False
+            digests.forget()
+        return True
+
+    @property
+    def stale(self) -> bool:
+        """Whether the page cache may hold pages of a content that is no more."""
+        return self.cached not in (0, self.generation)
+
+    # changes that come through the mount
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Source]:
+        """Around a change of content or times that the kernel asked for. Gives the source."""
+        source = self.source
+        assert source is not None, "what is changed is open"
+        with self._lock:
+            if not self._changing and self.generation:
+                self._judge(source.version())
+            self._changing += 1
+        try:
+            yield source
+        finally:
+            with self._lock:
+                self._changing -= 1
+                self._changes += 1
+                if not self._changing:
+                    self.version = source.version()
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Stores `data`; the file grows where it ends behind the end."""
+        with self.changing() as source:
+            source.write(offset, data)
+            with self._lock:
+                self.size = max(self.size, offset + len(data))
+
+    def resize(self, size: int) -> None:
+        """Cuts the file off, or continues it with zeroes."""
+        with self.changing() as source:
+            source.resize(size)
+            self.size = size
+
+    def allocate(self, mode: int, offset: int, size: int) -> None:
+        """fallocate(2)."""
+        with self.changing() as source:
+            source.allocate(mode, offset, size)
+            self.size = source.size
+
+    def change(self, changes: Changes) -> None:
+        """Mode, owner or times, of an open file."""
+        with self.changing() as source:
+            source.change(changes)
+
+
+class FixedFile(FileNode):
+    """A file whose source was opened at the mount, or added later, and stays open."""
+
+    def __init__(self, inode: int, parent: Node, name: bytes, spec: str, source: Source, terms: Terms) -> None:
+        super().__init__(inode, parent, name, terms)
+        self.spec = spec
+        self._set(source)
+        self._first: Entry | None = None
+
+    @property
+    def writable(self) -> bool:
+        return self._opened is not None and self._opened.writable
+
+    def entry(self) -> Entry:
+        return self.looked_at(self._look)
+
+    def _look(self) -> tuple[Entry, Hashable]:
+        source = self.source
+        assert source is not None
+        if self.terms.coherency is not Coherency.FIXED or source.writable:
+            return source.entry(), source.version()
+        if self._first is None:
+            self._first = source.entry()
+        return self._first, None
+
+    def _open(self) -> Source:
+        raise AssertionError("its source is open from the beginning")
+
+    def _idle(self) -> None:
+        if self.removed:
+            self.close()
