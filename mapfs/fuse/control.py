@@ -15,14 +15,11 @@ import trio
 from mapfs.errors import MapfsError, SourceError, SpecError, UsageError, reason_of
 from mapfs.fuse.naming import waiting
 from mapfs.fuse.notifier import Notifier
-from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource
-from mapfs.sources.wrap.injected import Rules
-from mapfs.sources.wrap.pages import Pages
 from mapfs.trace.facts import printable
 from mapfs.tree import build
 from mapfs.tree.filenodes import FileNode
-from mapfs.tree.mirror import MirrorDirectory, MirrorFile
+from mapfs.tree.mirrored import MirrorDirectory
 from mapfs.tree.nodes import DirectoryNode, FixedDirectory, Node
 from mapfs.tree.tree import Tree
 from mapfs.units import PAGE_SIZE, page_count
@@ -181,12 +178,7 @@ class Control:
     # names
 
     async def _add(self, request: Add) -> dict[str, Any]:
-        spec = catalogue.parse(request.spec)
-        kind = catalogue.kind_of(spec.kind)
-        if kind is None or kind.code:
-            raise SpecError(f"{spec.kind}: names code to run, so it can be given only when the mount is made")
-        if spec.kind == "fd" and ":" not in spec.arg:
-            raise SpecError("fd:N is a descriptor that mapfs inherited, so it can be given only when the mount is made")
+        spec = build.parse_added(request.spec)
         build.check_place(self._tree, request.name)
         source = await trio.to_thread.run_sync(build.open_source, request.name, spec, self._mountpoint)
         try:
@@ -231,16 +223,7 @@ class Control:
 
     def _inject(self, request: Inject) -> dict[str, Any]:
         node = self._file(request.file)
-        rules = node.rules if node.rules is not None else Rules()
-        added = [rules.parse(text) for text in request.rules]  # all of them, or none
-        if request.clear:
-            rules.clear()
-        for rule in added:
-            rules.add(rule)
-        node.inject(rules if rules.describe() else None)
-        if isinstance(node, MirrorFile):
-            node.mirror.rules[node.backing_path()] = rules
-        return {"rules": rules.describe()}
+        return {"rules": node.inject(request.rules, clear=request.clear)}
 
     async def _drop(self, request: Drop) -> dict[str, Any]:
         node = self._file(request.file)
@@ -248,7 +231,7 @@ class Control:
             await waiting(self._notifier.drop, node)
             return {"pages": page_count(node.size)}
         count = 0
-        for run in Pages.parse(request.pages).ranges(page_count(node.size)):
+        for run in node.runs(request.pages):
             await waiting(self._notifier.drop, node, run.start * PAGE_SIZE, len(run) * PAGE_SIZE)
             count += len(run)
         return {"pages": count}
@@ -291,7 +274,7 @@ def _described(node: Node) -> dict[str, Any]:
             mode="rw" if node.writable else "ro",
             coherency=node.terms.coherency.value,
             open=node.opens,
-            rules=node.rules.describe() if node.rules is not None else [],
+            rules=node.rules,
         )
     elif isinstance(node, MirrorDirectory):
         told.update(size=None, mode="rw" if node.writable else "ro", coherency=node.mirror.terms.coherency.value)

@@ -6,9 +6,7 @@ signal comes, or a thread fails. What was made is unmade in the reverse order, o
 """
 
 import contextlib
-import ctypes
 import os
-import resource
 import signal
 import sys
 import time
@@ -32,6 +30,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
+from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
 from mapfs.trace.facts import MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
@@ -81,7 +80,7 @@ class Mount:
 
     def run(self) -> None:
         """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         with contextlib.ExitStack() as stack:
             # until trio watches them: a signal must not end this process between mounting and serving
             stack.callback(
@@ -217,7 +216,7 @@ class Mount:
                 try:
                     await pyfuse3.main(max_tasks=_TASKS)
                 except Exception as error:
-                    self._failure = self._failure or _first(error)
+                    self._failure = self._failure or first(error)
                 self._bridge.close()
                 nursery.cancel_scope.cancel()
         finally:
@@ -268,7 +267,7 @@ class Mount:
             self._nursery.cancel_scope.cancel()  # nothing that waits may hold up the end
             return
         with trio.move_on_after(_SYNC_WITHIN):  # one that is still used is detached: what was stored goes first
-            await trio.to_thread.run_sync(_sync, self._path, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(sync, self._path, abandon_on_cancel=True)
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
         except MountError as error:
@@ -293,7 +292,7 @@ class Mount:
         if here is not None and here.device == self._st_dev:
             with contextlib.suppress(MapfsError):
                 device.unmount(self._path, lazy=True)
-        _abort(self._st_dev)
+        abort(self._st_dev)
         if self._link is not None:
             self._link.close()
         if self._session:  # libfuse crashes on one that never was
@@ -306,39 +305,3 @@ class Mount:
             self._failure = self._failure or error
         self._stopping = True
         pyfuse3.terminate()
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first error in a group of them, groups within it included."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _abort(st_dev: int) -> None:
-    """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst)."""
-    if st_dev < 0:
-        return
-    with (
-        contextlib.suppress(OSError),
-        open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort,
-    ):
-        abort.write("1")
-
-
-def _sync(path: str) -> None:
-    """Has the kernel write back what clients stored through mappings (syncfs(2))."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            ctypes.CDLL(None).syncfs(fd)
-        finally:
-            os.close(fd)
-
-
-def _raise_descriptor_limit() -> None:
-    """Mirrors hold a descriptor for each file that a client has open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -26,7 +26,11 @@ class Link:
     """One session with libfuse. `failed` is called, from the link's thread, with what ended it early."""
 
     def __init__(
-        self, device: int, readahead: int, failed: Callable[[BaseException], None], passthrough: Passthrough | None
+        self,
+        device: int,
+        readahead: int,
+        failed: Callable[[BaseException], None],
+        passthrough: Passthrough | None = None,
     ) -> None:
         self.readahead = readahead
         self._passthrough = passthrough

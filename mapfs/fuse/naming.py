@@ -17,7 +17,7 @@ from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.translate import attributes, translated
 from mapfs.sources.base import Changes, Entry
 from mapfs.tree.filenodes import FileNode
-from mapfs.tree.mirror import MirrorDirectory, MirrorNode
+from mapfs.tree.mirrored import MirrorDirectory, MirrorNode
 from mapfs.tree.nodes import DirectoryNode, Node
 from mapfs.tree.tree import Tree
 

@@ -8,7 +8,8 @@ from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import Spec
 from mapfs.tree.filenodes import FixedFile
-from mapfs.tree.mirror import Mirror, MirrorDirectory
+from mapfs.tree.mirror import Mirror
+from mapfs.tree.mirrored import MirrorDirectory
 from mapfs.tree.nodes import FixedDirectory, Node
 from mapfs.tree.tree import Tree
 
@@ -77,6 +78,19 @@ def build(files: Mapping[str, Given], outside: str) -> Tree:
         tree.close()
         raise
     return tree
+
+
+def parse_added(text: str) -> Spec:
+    """The spec of a file that is added to a running mount. Raises SpecError for what can be given only when it is made:
+    what names code to run, and descriptors that mapfs inherited.
+    """
+    spec = catalogue.parse(text)
+    kind = catalogue.kind_of(spec.kind)
+    if kind is None or kind.code:
+        raise SpecError(f"{spec.kind}: names code to run, so it can be given only when the mount is made")
+    if spec.kind == "fd" and ":" not in spec.arg:
+        raise SpecError("fd:N is a descriptor that mapfs inherited, so it can be given only when the mount is made")
+    return spec
 
 
 def open_source(name: str, spec: Spec, outside: str) -> Source | DirectorySource:

@@ -8,15 +8,18 @@ each change of the first sort, so that the new mtime is not taken for one of the
 import contextlib
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from mapfs.sources.base import Buffer, Changes, Entry, Source
 from mapfs.sources.coherency import Coherency, Terms
 from mapfs.sources.wrap.base import Wrapper
 from mapfs.sources.wrap.cow import CopyOnWrite
-from mapfs.sources.wrap.injected import Injected, Rules
+from mapfs.sources.wrap.faults import parse as parse_fault
+from mapfs.sources.wrap.inject import Injected, Rules
+from mapfs.sources.wrap.rules import Pages
 from mapfs.sources.wrap.served import Digests, Served
 from mapfs.tree.nodes import BRIEFLY, FOREVER, Node
+from mapfs.units import page_count
 
 
 class FileNode(Node):
@@ -65,7 +68,7 @@ class FileNode(Node):
     def _idle(self) -> None:
         """The last handle was closed."""
 
-    def acquire(self, *, writing: bool) -> Source:
+    def acquire(self, *, writing: bool = False) -> Source:
         """The source, opened if need be; each call is matched by a `release`. Raises OSError or SourceError."""
         if self._opened is None:
             self._set(self._open())
@@ -76,7 +79,7 @@ class FileNode(Node):
         assert self.source is not None
         return self.source
 
-    def release(self, *, writing: bool) -> None:
+    def release(self, *, writing: bool = False) -> None:
         """One open handle less; the last one closes what only open handles need."""
         self.opens -= 1
         self.writers -= writing
@@ -102,9 +105,9 @@ class FileNode(Node):
         return self._opened
 
     @property
-    def rules(self) -> Rules | None:
-        """What `inject` set."""
-        return self._rules
+    def rules(self) -> list[str]:
+        """What `inject` set, as text."""
+        return self._rules.describe() if self._rules is not None else []
 
     @property
     def overlay(self) -> CopyOnWrite | None:
@@ -121,10 +124,30 @@ class FileNode(Node):
         if not self.opens:
             self.close()
 
-    def inject(self, rules: Rules | None) -> None:
-        """Lets `rules` hold for what is asked for from now on."""
-        self._rules = rules
+    def inject(self, texts: Sequence[str], *, clear: bool = False) -> list[str]:
+        """Lets further rules hold for what is asked for from now on; all that hold. Raises SpecError, and then adds
+        none.
+        """
+        rules = self._rules if self._rules is not None else Rules()
+        for text in texts:
+            parse_fault(text)
+        if clear:
+            rules.clear()
+        for text in texts:
+            rules.add(text)
+        self._hold(rules)
+        return rules.describe()
+
+    def _hold(self, rules: Rules) -> None:
+        """Puts `rules`, if there are any, around the source."""
+        self._rules = rules if rules.describe() else None
         self._set(self._opened)
+
+    def runs(self, pages: str) -> list[range]:
+        """The pages that a list such as `3+5-9` names, as far as the file has them. Raises SpecError."""
+        end = page_count(self.size)
+        found = Pages.parse(pages).ranges
+        return [range(first, end if last is None else min(last + 1, end)) for first, last in found if first < end]
 
     @contextlib.contextmanager
     def using(self) -> Iterator[Source]:

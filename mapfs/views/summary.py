@@ -130,7 +130,7 @@ def _processes(db: sqlite3.Connection) -> list[ProcessRow]:
     grouped = _counts(db, key, join)
     rows = db.execute(
         f"SELECT {key}, t.pid, t.command, max(t.container), count(DISTINCT t.tid) "  # noqa: S608 -- constants
-        f"FROM requests r {join} WHERE r.op = 1 GROUP BY 1"
+        f"FROM requests r {join} WHERE r.op = 1 OR t.id IS NOT NULL GROUP BY 1"
     )
     made = [ProcessRow(pid, command, box, threads, grouped[name]) for name, pid, command, box, threads in rows]
     return sorted(made, key=lambda row: (-row.counts.pages, -row.counts.refaults, row.pid or 0))

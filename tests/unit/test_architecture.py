@@ -19,10 +19,20 @@ ALLOWED = {
     "mapfs.tree": BASE | {"mapfs.sources", "mapfs.tree"},
     "mapfs.trace": BASE | {"mapfs.trace"},
     "mapfs.views": BASE | {"mapfs.trace", "mapfs.views"},
-    "mapfs.fuse": BASE | {"mapfs.sources.base", "mapfs.sources.spec", "mapfs.tree", "mapfs.trace", "mapfs.fuse"},
+    "mapfs.fuse": BASE
+    | {
+        "mapfs.sources.base",
+        "mapfs.sources.spec",
+        "mapfs.sources.coherency",
+        "mapfs.tree",
+        "mapfs.trace",
+        "mapfs.fuse",
+    },
     "mapfs.commands": BASE
-    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands"},
+    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands", "mapfs.client"},
     "mapfs.__main__": {"mapfs.commands"},
+    "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
+    "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
     "mapfs": set[str](),

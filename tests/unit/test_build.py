@@ -13,8 +13,10 @@ from mapfs.sources import catalogue
 from mapfs.sources.base import Source
 from mapfs.sources.spec import Spec
 from mapfs.tree.build import build, default_files, parse_name
-from mapfs.tree.mirror import MirrorDirectory
-from mapfs.tree.nodes import FixedDirectory, FixedFile, Node, Tree
+from mapfs.tree.filenodes import FixedFile
+from mapfs.tree.mirrored import MirrorDirectory
+from mapfs.tree.nodes import FixedDirectory, Node
+from mapfs.tree.tree import Tree
 
 ZERO = Spec("zero", "1p")
 

@@ -11,8 +11,9 @@ import pytest
 from mapfs.sources.directory import BackingDirectory
 from mapfs.sources.spec import Spec
 from mapfs.tree.build import build
-from mapfs.tree.mirror import MirrorDirectory, MirrorFile, MirrorLink, MirrorSpecial
-from mapfs.tree.nodes import BRIEFLY, Tree
+from mapfs.tree.mirrored import MirrorDirectory, MirrorFile, MirrorLink, MirrorSpecial
+from mapfs.tree.nodes import BRIEFLY
+from mapfs.tree.tree import Tree
 
 
 @pytest.fixture

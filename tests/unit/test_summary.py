@@ -21,7 +21,7 @@ PAGE = 4096
 BOX = msgspec.structs.replace(THREAD, key=2, tid=300, pid=300, command="boxed", container="c" * 64)
 SECOND = msgspec.structs.replace(THREAD, key=3, tid=100)
 TEXT = FileFact(2, 3, "text", "text:x", 5000, 1)
-NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Counts(*[0] * 12)
 
 
 @pytest.fixture
@@ -53,25 +53,28 @@ def test_by_hand(store: Store) -> None:
         demands=4,
         pages=4,
         refaults=1,
-        bytes=3 * PAGE + 5000 + (1 << 20) + 100,
+        bytes=3 * PAGE + 5000 + (1 << 20),
         errors=1,
         direct=1,
-        wait_ns=610,
+        wait_ns=607,
+        written=100,
+        pushed=0,
+        dropped=0,
         wait_p50_ns=20,
         wait_p99_ns=40,
     )
     ab, text = summary.files
     assert (ab.file, ab.size, ab.of_pages, ab.waste) == ("a/b", 32768, 8, 0)
-    assert ab.counts == Counts(3, 2, 1, 3 * PAGE + (1 << 20) + 100, 0, 1, 70, 20, 30)
+    assert ab.counts == Counts(3, 2, 1, 3 * PAGE + (1 << 20), 0, 1, 67, 100, 0, 0, 20, 30)
     assert (text.file, text.size, text.of_pages, text.waste) == ("text", 5000, 2, 3192)
-    assert text.counts == Counts(1, 2, 0, 5000, 1, 0, 540, 40, 40)
+    assert text.counts == Counts(1, 2, 0, 5000, 1, 0, 540, 0, 0, 0, 40, 40)
     assert [(row.pid, row.command, row.container, row.threads) for row in summary.processes] == [
         (100, "python3", None, 2),
         (300, "boxed", "c" * 64, 1),
         (None, None, None, 0),
     ]
-    assert summary.processes[0].counts == Counts(3, 2, 1, 3 * PAGE + 100, 0, 0, 63, 20, 30)
-    assert summary.processes[2].counts == Counts(0, 0, 0, 1 << 20, 0, 1, 7, 0, 0)
+    assert summary.processes[0].counts == Counts(3, 2, 1, 3 * PAGE, 0, 0, 60, 100, 0, 0, 20, 30)
+    assert summary.processes[2].counts == Counts(0, 0, 0, 1 << 20, 0, 1, 7, 0, 0, 0, 0, 0)
     assert summary.as_json()["files"][1]["counts"]["pages"] == 2
 
 
@@ -147,10 +150,13 @@ def recomputed(events: list[Event]) -> Counts:
         demands=len(demands),
         pages=sum(len(one.pages) for one in demands) - refaults,
         refaults=refaults,
-        bytes=sum(one.size for one in events if not one.errno),
+        bytes=sum(one.size for one in events if one.op == READ and not one.errno),
         errors=sum(bool(one.errno) for one in events),
         direct=sum(one.direct for one in events),
-        wait_ns=sum(one.wait_ns for one in events),
+        wait_ns=sum(one.wait_ns for one in events if one.op == READ),
+        written=sum(one.size for one in events if one.op == WRITE and not one.errno),
+        pushed=0,
+        dropped=0,
         wait_p50_ns=waits[(len(waits) * 50 + 99) // 100 - 1] if waits else 0,
         wait_p99_ns=waits[(len(waits) * 99 + 99) // 100 - 1] if waits else 0,
     )

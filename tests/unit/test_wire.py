@@ -97,11 +97,32 @@ def test_the_reply_to_init() -> None:
 def test_read_ahead_and_largest_write_are_put_right_and_nothing_else(wanted: int, said: int) -> None:
     reply = bytearray(INIT_REPLY)
     assert correct_init_reply(reply, wanted) == parse_init_reply(INIT_REPLY)._replace(
-        max_readahead=said, max_write=1 << 18
+        max_readahead=said, max_write=1 << 18, flags=parse_init_reply(INIT_REPLY).flags & ~(1 << 12) | 1 << 25
     )
     assert reply[24:28] == said.to_bytes(4, "little")
     assert reply[36:40] == (1 << 18).to_bytes(4, "little")
-    assert reply[:24] + reply[28:36] + reply[40:] == INIT_REPLY[:24] + INIT_REPLY[28:36] + INIT_REPLY[40:]
+    assert reply[:24] + reply[32:36] + reply[40:] == INIT_REPLY[:24] + INIT_REPLY[32:36] + INIT_REPLY[40:]
+
+
+def test_passing_through_is_asked_for_only_where_it_is_wanted() -> None:
+    init = correct_init_reply(bytearray(INIT_REPLY), 0, passthrough=True)
+    assert (init.flags2, init.max_stack_depth) == (1 << 5, 1)
+    without = correct_init_reply(bytearray(INIT_REPLY), 0)
+    assert (without.flags2, without.max_stack_depth) == (0, 0)
+
+
+@pytest.mark.parametrize("at", [0, 128])
+def test_the_reply_to_an_opening_names_the_backing(at: int) -> None:
+    body = bytes(at) + wire.OPEN_OUT.pack(7, 1 << 1 | 1 << 3, 0)
+    reply = bytearray(reply_header(5, len(body)) + body)
+    wire.correct_open_reply(memoryview(reply), 3, at=at)
+    assert wire.OPEN_OUT.unpack_from(reply, wire.REPLY.size + at) == (7, 1 << 3 | 1 << 7, 3)
+
+
+def test_a_notification_is_a_message_that_nobody_asked_for() -> None:
+    message = b"".join(wire.notification(wire.NOTIFY_STORE, wire.STORE_OUT.pack(9, 4096, 5, 0), b"bytes"))
+    assert wire.REPLY.unpack_from(message) == (len(message), wire.NOTIFY_STORE, 0)
+    assert message[16:] == struct.pack("=QQII", 9, 4096, 5, 0) + b"bytes"
 
 
 def test_an_older_and_shorter_reply_to_init() -> None:

@@ -1,0 +1,42 @@
+"""What a daemon asks of the system at its beginning and its end."""
+
+import contextlib
+import ctypes
+import os
+import resource
+
+
+def first(error: BaseException) -> BaseException:
+    """The first error in a group of them, groups within it included."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def abort(st_dev: int) -> None:
+    """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst)."""
+    if st_dev < 0:
+        return
+    with (
+        contextlib.suppress(OSError),
+        open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort,
+    ):
+        abort.write("1")
+
+
+def sync(path: str) -> None:
+    """Has the kernel write back what clients stored through mappings (syncfs(2))."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            ctypes.CDLL(None).syncfs(fd)
+        finally:
+            os.close(fd)
+
+
+def raise_descriptor_limit() -> None:
+    """Mirrors hold a descriptor for each file that a client has open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

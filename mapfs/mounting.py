@@ -1,0 +1,208 @@
+"""A mount for as long as a `with` block runs: `mapfs.mounted({"name": source_or_spec})`.
+
+The daemon is a process of its own: a page fault of this process must not wait for this process's interpreter, which
+the fault may hold up. Specs are served by a new interpreter; source objects take a fork, so the daemon has a copy of
+each as it was when the block began. Either way the daemon ends with the block, and with this process.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mapfs import client
+from mapfs.errors import MapfsError, MountError, UsageError
+from mapfs.fuse.device import mounted_at, unmount
+from mapfs.fuse.options import MountOptions
+from mapfs.sources import catalogue
+from mapfs.sources.base import DirectorySource, Source
+from mapfs.trace.reader import mount_events, mount_stats, open_trace
+from mapfs.units import parse_size
+from mapfs.views.summary import Summary, summarise
+
+_PR_SET_PDEATHSIG = 1
+_READY, _FAILED = b"ready", b"failed "
+_END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to finish its trace
+
+
+class Mounted:
+    """A mount that is served while the block runs."""
+
+    def __init__(self, path: Path) -> None:
+        #: Where it is mounted.
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        """The path of a file in it: `mounted / "model.bin"`."""
+        return self.path / name
+
+    def ctl(self, do: str, **fields: Any) -> dict[str, Any]:
+        """Asks the mount (`add`, `remove`, `inject`, `drop`, `files`, `commit`, `discard`; docs/COMMANDS.md).
+
+        Raises UsageError or MapfsError with the sentence of what was refused.
+        """
+        return client.ask(str(self.path), do, **fields)
+
+    def inject(self, file: str, *rules: str, clear: bool = False) -> list[str]:
+        """Adds rules such as `"delay=20ms@3"` and `"error=EIO@200"` to `file`; all that hold now."""
+        held: list[str] = self.ctl("inject", file=file, rules=list(rules), clear=clear)["rules"]
+        return held
+
+    def drop(self, file: str, pages: str | None = None) -> None:
+        """Takes pages of `file` out of the page cache, such as `"3+5-9"`; all of them where none are named."""
+        self.ctl("drop", file=file, pages=pages)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened so far, oldest first, as docs/TRACE.md has it; at most the newest 65,000 events."""
+        return list(mount_events(str(self.path), follow=False))
+
+    def stats(self) -> dict[str, Any]:
+        """What `.mapfs/stats` says."""
+        return mount_stats(str(self.path))
+
+    def summary(self) -> Summary:
+        """What happened so far, added up."""
+        reading = open_trace(str(self.path))
+        try:
+            return summarise(reading.connection)
+        finally:
+            reading.connection.close()
+
+
+@contextlib.contextmanager
+def mounted(
+    files: Mapping[str, str | Source | DirectorySource],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    trace: str | os.PathLike[str] | None = None,
+    readahead: int | str = 0,
+    threads: int = 16,
+    read_only: bool = False,
+    allow_other: bool = False,
+) -> Iterator[Mounted]:
+    """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
+
+    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`. Raises MapfsError
+    where the mount cannot be made. What is still mapped when the block ends is detached: its resident pages stay.
+    """
+    made = None if path is not None else tempfile.mkdtemp(prefix="mapfs-")
+    where = os.path.abspath(path if path is not None else os.path.join(made or "", "mount"))
+    settings: dict[str, Any] = {
+        "mountpoint": where,
+        "readahead": readahead if isinstance(readahead, int) else parse_size(readahead),
+        "threads": threads,
+        "read_only": read_only,
+        "allow_other": allow_other,
+        "trace": os.path.abspath(trace) if trace is not None else None,
+    }
+    try:
+        pid = _start(files, settings)
+        try:
+            yield Mounted(Path(where))
+        finally:
+            _end(pid, where)
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any]) -> int:
+    """Starts the daemon; its process id, once it answers. Raises what it could not do."""
+    ours, theirs = os.pipe()
+    specs = {name: given for name, given in files.items() if isinstance(given, str)}
+    try:
+        if len(specs) == len(files):
+            text = msgspec.json.encode({"files": specs, "settings": settings, "answer": theirs}).decode()
+            command = [sys.executable, "-m", "mapfs.mounting", text]
+            pid = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs]).pid
+        else:
+            pid = _fork(files, settings, theirs)
+    finally:
+        os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        answer = pipe.read()
+    if answer == _READY:
+        return pid
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    if not answer.startswith(_FAILED):
+        raise MountError("the daemon ended before it answered; what it said is on standard error")
+    code, _, sentence = answer.removeprefix(_FAILED).partition(b" ")
+    raise (UsageError if code == b"2" else MapfsError)(sentence.decode(errors="replace"))
+
+
+def _fork(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any], answer: int) -> int:
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        raise UsageError(
+            "source objects cannot be served from within trio.run, whose state a fork would copy; "
+            "give specs, such as python:MODULE:CALLABLE, or mount before trio.run"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child starts anew with one
+        pid = os.fork()
+    if not pid:
+        _serve(files, settings, answer)
+    return pid
+
+
+def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any], answer: int) -> None:
+    """The daemon's life; never returns."""
+    from mapfs.fuse.daemon import Mount  # pyfuse3 and trio are for those who serve
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = 0
+    told = False
+
+    def ready(_: object) -> None:
+        nonlocal told
+        told = True
+        os.write(answer, _READY)
+        os.close(answer)
+
+    def warn(sentence: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"mapfs: {sentence}\n".encode(errors="backslashreplace"))
+
+    try:
+        given = {name: catalogue.parse(one) if isinstance(one, str) else one for name, one in files.items()}
+        Mount(MountOptions(files=given, **settings), ready=ready, warn=warn).run()
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, MapfsError) else 1
+        if not told:
+            os.write(answer, _FAILED + f"{code} {error or type(error).__name__}".encode(errors="backslashreplace"))
+        else:
+            warn(str(error))
+    os._exit(code)
+
+
+def _end(pid: int, where: str) -> None:
+    """Ends the daemon, orderly where it can be done, and waits for it."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        pidfd = os.pidfd_open(pid)
+        with os.fdopen(pidfd):
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            if not select.select([pidfd], [], [], _END_WITHIN)[0]:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], _END_WITHIN)
+        os.waitpid(pid, 0)
+    if mounted_at(where) is not None:
+        with contextlib.suppress(MapfsError):
+            unmount(where, lazy=True)
+
+
+if __name__ == "__main__":
+    wanted = msgspec.json.decode(sys.argv[1])
+    _serve(wanted["files"], wanted["settings"], wanted["answer"])
