@@ -1,6 +1,7 @@
 """A running mount from outside: finding it, and asking it by `.mapfs/ctl` (docs/COMMANDS.md)."""
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ def target(path: str) -> Target:
         status = os.stat(path)
     except OSError as error:
         raise MountError(f"cannot look at {path}: {error.strerror}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{path} is a directory; name a file in it, as in /tmp/x/pages")
     for mount in reversed(mount_points()):
         if mount.type == TYPE and mount.device == status.st_dev:
             name = os.path.relpath(os.path.realpath(path), mount.path)

@@ -35,8 +35,6 @@ class Source(ABC):
     writable: bool = False
     #: Whether `version()` tells of every change, so that nobody need compare the content.
     versioned: bool = False
-    #: Whether `refresh` does anything.
-    refreshes: bool = False
 
     @property
     @abstractmethod
@@ -67,6 +65,11 @@ class Source(ABC):
     def version(self) -> Hashable:
         """A value that changes when the content does; None means that it never does. Must not wait."""
         return None
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether `refresh` does anything."""
+        return type(self).refresh is not Source.refresh
 
     def refresh(self) -> None:
         """Looks at the backing again, where that takes time (a server): `size` and `version()` then tell what it

@@ -16,7 +16,6 @@ class Wrapper(Source):
         self.backing_fd = inner.backing_fd
         self.writable = inner.writable
         self.versioned = inner.versioned
-        self.refreshes = inner.refreshes
 
     @property
     def size(self) -> int:
@@ -33,6 +32,10 @@ class Wrapper(Source):
 
     def version(self) -> Hashable:
         return self.inner.version()
+
+    @property
+    def refreshes(self) -> bool:
+        return self.inner.refreshes
 
     def refresh(self) -> None:
         self.inner.refresh()
