@@ -109,8 +109,6 @@ def _opened(fd: int, what: str, size: str | None, *, writable: bool) -> Source:
     length = parse_size(size)
     try:
         os.pread(fd, 0, 0)
-        if writable:
-            os.pwrite(fd, b"", 0)
     except OSError as error:
         raise SourceError(f"{what} cannot be read at an offset, so it has no pages to map") from error
     os.set_blocking(fd, True)

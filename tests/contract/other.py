@@ -26,6 +26,10 @@ def map_file(fd: int, size: int, flags: int = mmap.MAP_PRIVATE) -> int:
     return int(address)
 
 
+def ready() -> None:
+    """Nothing: it has come to its loop."""
+
+
 def memory(path: str) -> int:
     """The address of anonymous memory with what the file holds."""
     with open(path, "rb") as file:
@@ -37,7 +41,7 @@ def memory(path: str) -> int:
 
 def mapped(path: str) -> int:
     """The address of the file, mapped."""
-    fd = os.open(path, os.O_RDWR)
+    fd = os.open(path, os.O_RDONLY)
     try:
         return map_file(fd, os.fstat(fd).st_size)
     finally:
@@ -115,27 +119,13 @@ def rebegin() -> None:
     os.execv(sys.executable, [sys.executable, __file__])  # noqa: S606 -- what is tested is that no process is started
 
 
-TOLD: dict[str, Callable[..., object]] = {
-    one.__name__: one
-    for one in (
-        memory,
-        mapped,
-        memfd,
-        opened,
-        deleted,
-        poke,
-        unmap,
-        grow,
-        pipe,
-        shared,
-        segment,
-        segment_bytes,
-        rebegin,
-    )
-}
+DOES: tuple[Callable[..., object], ...] = (
+    ready, memory, mapped, memfd, opened, deleted, poke, unmap, grow, pipe, shared, segment, segment_bytes, rebegin,
+)  # fmt: skip
 
 if __name__ == "__main__":
+    told = {one.__name__: one for one in DOES}
     unbuffered = os.fdopen(0, "rb", buffering=0)  # what was read ahead would be lost by execve(2)
     for line in iter(unbuffered.readline, b""):
         name, *arguments = json.loads(line)
-        print(json.dumps(TOLD[name](*arguments)), flush=True)
+        print(json.dumps(told[name](*arguments)), flush=True)

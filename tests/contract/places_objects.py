@@ -21,15 +21,19 @@ PADDED = CONTENT + bytes(-SIZE % PAGE_SIZE)
 
 
 class Other:
-    """Another process (see `other`), which ends with the place. `user`: whose it is."""
+    """Another process (see `other`), ready, which ends with the place. `user`: whose it is, which takes root."""
 
     def __init__(self, place: Place, user: int | None = None, keep: tuple[int, ...] = ()) -> None:
+        program = [sys.executable, other_program.__file__]
+        if user is not None:  # the tests' own interpreter and files may lie below root's home
+            program = ["/usr/bin/python3", "-c", Path(other_program.__file__).read_text("utf-8")]
         self._run = subprocess.Popen(
-            [sys.executable, other_program.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=user,
-            extra_groups=[] if user else None, pass_fds=keep, bufsize=0,
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, pass_fds=keep,
+            user=user, group=user, extra_groups=None if user is None else [], cwd=None if user is None else "/",
         )  # fmt: skip
         self.pid = self._run.pid
         place.stack.callback(self.end)
+        self.tell("ready")
 
     def tell(self, what: str, *arguments: object, answers: bool = True) -> Any:
         """What it answers."""
