@@ -8,15 +8,15 @@ import os
 import stat
 
 from mapfs.errors import SourceError, SpecError
-from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import Source
 from mapfs.sources.device import DeviceSource
 from mapfs.sources.getfd import descriptor_of
+from mapfs.sources.memfd import NamelessSource
 from mapfs.sources.procfs import NUMBER, hold
 from mapfs.sources.spec import Spec, is_set
 
 
-class SharedDescriptorSource(DescriptorSource):
+class SharedSource(NamelessSource):
     """A descriptor whose file offset is another process's too: lseek(2), which would move it, is never called."""
 
     def seek(self, offset: int, whence: int) -> int:
@@ -61,7 +61,7 @@ def _served(fd: int, what: str, *, writable: bool, shared: bool) -> Source:
             _check_writing(fd, what)
         if stat.S_ISBLK(mode):
             return DeviceSource(fd, what, writable=writable)
-        return (SharedDescriptorSource if shared else DescriptorSource)(fd, what, writable=writable)
+        return (SharedSource if shared else NamelessSource)(fd, what, writable=writable)
     except OSError as error:
         os.close(fd)
         raise SourceError(f"{what} cannot be read: it was opened for writing only") from error

@@ -1,14 +1,25 @@
 """`memfd:SIZE`: new anonymous memory (memfd_create(2)), zeroes at first, writable, gone with the mount."""
 
+import dataclasses
 import os
 
 from mapfs.errors import SourceError, errno_of
 from mapfs.sources.backing import DescriptorSource
-from mapfs.sources.base import Source
+from mapfs.sources.base import Entry, Source
 from mapfs.sources.spec import Spec
 from mapfs.units import parse_size
 
 _MODE = 0o600
+
+
+class NamelessSource(DescriptorSource):
+    """A file that may have no name on its own filesystem, and has one in the mount: a link count of 0 would tell the
+    kernel that the file is deleted there too.
+    """
+
+    def entry(self) -> Entry:
+        entry = super().entry()
+        return entry if entry.nlink else dataclasses.replace(entry, nlink=1)
 
 
 def open_memfd(spec: Spec) -> Source:
@@ -26,4 +37,4 @@ def open_memfd(spec: Spec) -> Source:
         raise SourceError(
             f"anonymous memory of {size} bytes cannot be had: {error.strerror}", errno_of(error)
         ) from error
-    return DescriptorSource(fd, "anonymous memory", writable=True)
+    return NamelessSource(fd, "anonymous memory", writable=True)

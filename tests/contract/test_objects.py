@@ -126,7 +126,7 @@ def test_both_sides_of_shared_memory_see_what_is_written(place: Place, name: str
 def test_a_memfd_is_zeroes_at_first_and_grows_at_will(place: Place) -> None:
     source = place.open("memfd:10000")
     assert (source.size, source.read(0, 10_000)) == (10_000, bytes(10_000))
-    assert source.entry().mode & 0o777 == 0o600
+    assert (source.entry().mode & 0o777, source.entry().nlink) == (0o600, 1)
     assert source.backing_fd is not None
     assert fcntl.fcntl(source.backing_fd, F_GET_SEALS) == F_SEAL_SEAL, "nothing is sealed, nor can be"
     source.write(20_000, b"beyond")
@@ -242,7 +242,7 @@ def test_a_descriptor_outlives_its_process(place: Place) -> None:
     process, path = Other(place), place.file()
     fd = process.tell("deleted", str(path))
     source = place.open(f"fd:{process.pid}:{fd},rw")
-    assert not path.exists()
+    assert not path.exists() and source.entry().nlink == 1, "in the mount it has a name"
     process.end()
     source.write(3, b"mine")
     assert source.read(0, 10) == CONTENT[:3] + b"mine" + CONTENT[7:10]
