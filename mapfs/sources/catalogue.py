@@ -42,8 +42,10 @@ KINDS: dict[str, Kind] = {
     "device": Kind(
         ".device", "open_device", "a block device, or a character device with size=", frozenset({"size", "rw"})
     ),
-    "shm": Kind(".shm", "open_shm", "a POSIX shared-memory object", frozenset({"size", "create", "rw"}), _LIVE),
-    "sysv": Kind(".sysv", "open_sysv", "a System V segment", frozenset({"size", "create", "rw"}), _LIVE),
+    "shm": Kind(
+        ".shm", "open_shm", "a POSIX shared-memory object", frozenset({"size", "create", "rw", "remove"}), _LIVE
+    ),
+    "sysv": Kind(".sysv", "open_sysv", "a System V segment", frozenset({"size", "create", "rw", "remove"}), _LIVE),
     "memfd": Kind(".memfd", "open_memfd", "new anonymous memory, writable", frozenset(), _FIXED),
     "fd": Kind(".inherited", "open_fd", "a descriptor that mapfs inherited, or another process's", frozenset({"rw"})),
     "process": Kind(".process", "open_process", "the memory of another process", frozenset(), _LIVE),

@@ -1,8 +1,9 @@
-"""`device:PATH`: a block device, its size asked of it, or a character device with `size=`.
+"""`device:PATH[,rw]`: a block device, its size asked of it, or a character device with `size=`.
 
 `device:` alone is the directory of all block devices that this user may read.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -11,19 +12,19 @@ from collections.abc import Hashable
 
 from mapfs.errors import SourceError, SpecError, of_path
 from mapfs.sources.backing import DescriptorSource
-from mapfs.sources.base import DirectorySource, Entry, Source
-from mapfs.sources.spec import Spec
+from mapfs.sources.base import Buffer, Changes, DirectorySource, Entry, Source
+from mapfs.sources.spec import Spec, is_set
 from mapfs.units import parse_size
 
 _BLKGETSIZE64 = 0x80081272  # linux/fs.h: _IOR(0x12, 114, size_t) on 64-bit machines
-_READABLE = stat.S_IFREG | 0o444  # only a regular file can be mapped through FUSE
+_READABLE, _WRITABLE = stat.S_IFREG | 0o444, stat.S_IFREG | 0o644  # only a regular file can be mapped through FUSE
 
 
 class DeviceSource(DescriptorSource):
     """The bytes of a device, shown as a regular file. `length` is the size of a character device."""
 
-    def __init__(self, fd: int, what: str, length: int | None = None) -> None:
-        super().__init__(fd, what)
+    def __init__(self, fd: int, what: str, length: int | None = None, *, writable: bool = False) -> None:
+        super().__init__(fd, what, writable=writable)
         self._length = length
 
     @property
@@ -43,7 +44,7 @@ class DeviceSource(DescriptorSource):
         """Its times are those of the device node: the kernel drops the cached pages of what has a new mtime."""
         status = os.fstat(self.fd)
         return Entry(
-            _READABLE,
+            _WRITABLE if self.writable else _READABLE,
             self.size,
             atime_ns=status.st_atime_ns,
             mtime_ns=status.st_mtime_ns,
@@ -51,34 +52,58 @@ class DeviceSource(DescriptorSource):
             identity=identity,
         )
 
+    def write(self, offset: int, data: Buffer) -> None:
+        if offset + len(data) > self.size:
+            raise SourceError(f"{self.what} ends at {self.size} and cannot grow", errno.ENOSPC)
+        super().write(offset, data)
+
+    def resize(self, size: int) -> None:
+        if size != self.size:
+            raise SourceError(f"{self.what} has a size of its own, {self.size} bytes (ftruncate(2))", errno.EINVAL)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return Source.seek(self, offset, whence)  # a device has no holes, and lseek(2) of it knows none
+
+    def change(self, changes: Changes) -> None:
+        """The times alone: mode and owner shown here are not those of the node, which guard the whole device."""
+        if (changes.mode, changes.uid, changes.gid) != (None, None, None):
+            Source.change(self, changes)
+        super().change(changes)
+
 
 def open_device(spec: Spec) -> "Source | DirectorySource":
     """The device at `spec.arg`. Raises SourceError where there is none that can be read at an offset."""
-    text = spec.options.get("size")
+    writable = is_set(spec, "rw")
     if not spec.arg:
-        if "size" in spec.options:
-            raise SpecError("device: without a path lists the block devices and takes no size=")
+        if spec.options:
+            raise SpecError("device: without a path lists the block devices and takes no size= and no rw")
         return BlockDevices()
     what = f"device {spec.arg!r}"
     try:
-        fd = os.open(spec.arg, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+    except IsADirectoryError as error:  # opened for writing
+        raise _no_device(what) from error
     except OSError as error:
         raise of_path(error, what) from error
     try:
-        return _opened(fd, what, text)
+        return _opened(fd, what, spec.options.get("size"), writable=writable)
     except BaseException:
         os.close(fd)
         raise
 
 
-def _opened(fd: int, what: str, size: str | None) -> Source:
+def _no_device(what: str) -> SourceError:
+    return SourceError(f"{what} is no device; write file: for a file and dir: for a directory")
+
+
+def _opened(fd: int, what: str, size: str | None, *, writable: bool) -> Source:
     mode = os.fstat(fd).st_mode
     if stat.S_ISBLK(mode):
         if size is not None:
             raise SpecError(f"{what} is a block device and knows its own size; leave size= out")
-        return DeviceSource(fd, what)
+        return DeviceSource(fd, what, writable=writable)
     if not stat.S_ISCHR(mode):
-        raise SourceError(f"{what} is no device; write file: for a file and dir: for a directory")
+        raise _no_device(what)
     if size is None:
         raise SpecError(f"{what} is a character device, which has no size of its own; add size=, as in size=64K")
     length = parse_size(size)
@@ -87,7 +112,7 @@ def _opened(fd: int, what: str, size: str | None) -> Source:
     except OSError as error:
         raise SourceError(f"{what} cannot be read at an offset, so it has no pages to map") from error
     os.set_blocking(fd, True)
-    return DeviceSource(fd, what, length)
+    return DeviceSource(fd, what, length, writable=writable)
 
 
 class BlockDevices(DirectorySource):

@@ -69,7 +69,7 @@ REFUSED: list[tuple[str, type[MapfsError], str]] = [
         "device '/dev/zero' is a character device, which has no size of its own; add size=, as in size=64K",
     ),
     ("device:/dev/zero,size=x", SpecError, "'x' is not a size; write 4096, 64K, 1.5G or 3p (pages)"),
-    ("device:,size=4K", SpecError, "device: without a path lists the block devices and takes no size="),
+    ("device:,size=4K", SpecError, "device: without a path lists the block devices and takes no size= and no rw"),
     ("shm:missing-mapfs-test", SourceError, "cannot open shared memory 'missing-mapfs-test': No such file or directory; ls /dev/shm lists what there is"),
     ("shm:a/b", SpecError, "'a/b' is no shm name; it has no slash but a leading one (shm_overview(7))"),
     ("shm://a", SpecError, "'//a' is no shm name; it has no slash but a leading one (shm_overview(7))"),
