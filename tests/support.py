@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,52 @@ def client(*args: str, python: str = sys.executable, **options: Any) -> dict[str
         raise AssertionError(f"client {args} ended with {done.returncode}: {done.stderr}")
     said: dict[str, Any] = json.loads(done.stdout)
     return said
+
+
+def python(code: str, *args: object, within: float = WITHIN, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs Python code as a client of its own, `sys.argv[1:]` being `args`."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+        capture_output=True, text=True, timeout=within, stdin=subprocess.DEVNULL, check=False, cwd=ROOT,
+    )  # fmt: skip
+    if check and done.returncode:
+        raise AssertionError(f"the client ended with {done.returncode}: {done.stderr}")
+    return done
+
+
+class Client:
+    """Python code that runs as a client of its own, a line of standard input and output at a time."""
+
+    def __init__(self, code: str, *args: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-c", textwrap.dedent(code), *map(str, args)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+
+    def ask(self, line: str = "") -> str:
+        """Gives it a line, and returns the line that it answers."""
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, self.process.stderr.read()
+        return answer.rstrip("\n")
+
+    def end(self) -> int:
+        """Ends its input; its exit code."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        return self.process.wait(WITHIN)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(WITHIN)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream and not stream.closed:
+                stream.close()
 
 
 def wait_until(true: Callable[[], bool], what: str, within: float = WITHIN) -> None:

@@ -89,18 +89,26 @@ class DescriptorSource(Source):
             return None  # the waiting read meets the same error and reports it
 
     def write(self, offset: int, data: Buffer) -> None:
+        if not self.writable:  # the descriptor itself may be
+            super().write(offset, data)
         rest = memoryview(data)
         while rest:
             done = os.pwrite(self.fd, rest, offset)
+            if not done:
+                raise SourceError(f"{self.what} takes no more bytes at {offset}")
             rest, offset = rest[done:], offset + done
 
     def resize(self, size: int) -> None:
+        if not self.writable:
+            super().resize(size)
         os.ftruncate(self.fd, size)
 
     def flush(self) -> None:
         os.fsync(self.fd)
 
     def allocate(self, mode: int, offset: int, size: int) -> None:
+        if not self.writable:
+            super().allocate(mode, offset, size)
         fallocate(self.fd, mode, offset, size)
 
     def seek(self, offset: int, whence: int) -> int:
