@@ -25,7 +25,8 @@ ALLOWED = {
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
-    "mapfs": set[str](),
+    "mapfs.testing": BASE | {"mapfs.sources"},
+    "mapfs": {"mapfs.errors", "mapfs.sources.base"},  # what it lends to those who write a source, when they ask
 }
 
 
