@@ -174,6 +174,7 @@ class _Parser:
         if sign not in ("*", "~"):
             return node, counters
         self._at += 1
+        self._skip()
         number = self._number()
         size = node.size * number if sign == "*" else number
         if size and not node.size:

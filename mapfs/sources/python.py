@@ -62,7 +62,7 @@ def _callable(module: str, name: str) -> Callable[..., Any]:
         except Exception as error:  # a module's __getattr__ may raise anything
             close = difflib.get_close_matches(part, dir(found), n=1)
             hint = f"did you mean {close[0]}?" if close else "check the name"
-            raise SourceError(f"python: {module} has no {name}; {hint}", errno.ENOENT) from error
+            raise SourceError(f"python: there is no {name} in {module}; {hint}", errno.ENOENT) from error
     if not callable(found):
         raise SourceError(
             f"python: {module}:{name} is a {type(found).__name__}, which cannot be called; name a function"

@@ -64,4 +64,4 @@ def _size(what: str, text: str) -> int:
     try:
         return parse_size(text)
     except SpecError as error:
-        raise SpecError(f"sparse: {what}: {error}") from error
+        raise SpecError(f"sparse: {what} cannot be read: {error}") from error
