@@ -46,7 +46,7 @@ def opener_of(name: str) -> Callable[[Any], Source | DirectorySource]:
     except (Exception, SystemExit) as error:
         raise SourceError(f"{what} cannot be loaded: {reason_of(error)}; reinstall or mend it") from error
     if not callable(opener):
-        raise SourceError(f"{what} is a {type(opener).__name__}, which cannot be called; reinstall or mend it")
+        raise SourceError(f"{what} cannot be called, being of the type {type(opener).__name__}; reinstall or mend it")
     return lambda spec: outcome(what, lambda: opener(spec))
 
 

@@ -65,7 +65,7 @@ def _callable(module: str, name: str) -> Callable[..., Any]:
             raise SourceError(f"python: there is no {name} in {module}; {hint}", errno.ENOENT) from error
     if not callable(found):
         raise SourceError(
-            f"python: {module}:{name} is a {type(found).__name__}, which cannot be called; name a function"
+            f"python: {module}:{name} cannot be called, being of the type {type(found).__name__}; name a function"
         )
     made: Callable[..., Any] = found
     return made

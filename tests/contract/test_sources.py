@@ -11,6 +11,7 @@ import pytest
 
 from mapfs.errors import SourceError
 from mapfs.units import PAGE_SIZE
+from tests.contract import places_content  # noqa: F401 -- adds its kinds
 from tests.contract.places import (
     AT_ONCE,
     CAN_SHRINK,
