@@ -1,9 +1,11 @@
 """mapfs.testing: the fake that others use, and the check of the contract."""
 
 import errno
+import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 
 import mapfs
 from mapfs.errors import SourceError
+from mapfs.sources import foreign
 from mapfs.sources.base import Buffer, Entry, Source
 from mapfs.testing import FakeSource, check_source
 from tests.support import ROOT, WITHIN
+from tests.unit.test_docs import SOURCES, section
 
 CONTENT = bytes(range(256)) * 40
 
@@ -176,3 +180,13 @@ def test_importing_mapfs_imports_nothing_else() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=WITHIN, check=True
     )
     assert done.stdout == "['mapfs']\n"
+
+
+def test_the_source_of_the_documentation_works() -> None:
+    text = section(SOURCES, "Writing a source")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(code, made)  # noqa: S102 -- our own documentation
+    check_source(made["Squares"]("1000"), bytes(number * number % 256 for number in range(1000)))
+    (toml,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert list(tomllib.loads(toml)["project"]["entry-points"]) == [foreign.GROUP]
