@@ -1,24 +1,23 @@
 """Spec -> source. A kind is a line in `KINDS` and a module of its own, imported when it is first asked for; a
-wrapper is a line in `wrap.WRAPPERS`. Other packages add kinds by the entry-point group `mapfs.sources`: a
-callable that takes a `Spec` and returns a source.
+wrapper is a line in `wrap.WRAPPERS`. Other packages add kinds by entry points (`foreign`); they cannot take the
+place of those in `KINDS`.
 """
 
 import difflib
 import importlib
-import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mapfs.errors import SpecError, reason_of
+from mapfs.sources import foreign, wrap
 from mapfs.sources import spec as grammar
-from mapfs.sources import wrap
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.coherency import OPTIONS as COHERENCY_OPTIONS
 from mapfs.sources.coherency import Coherency, Terms, terms_of
 from mapfs.sources.spec import Spec
 
 Opener = Callable[[Spec], Source | DirectorySource]
-GROUP = "mapfs.sources"
+DEEPEST = 8  # specs within specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,10 @@ class Kind:
     options: frozenset[str] | None = frozenset()
     #: What `coherency=` is where a spec does not say.
     coherency: Coherency = Coherency.OPEN
-    #: Whether a spec of this kind names code to run: then it may not come through `.mapfs/ctl`.
+    #: Whether a spec of this kind names code to run (see `runs_code`).
     code: bool = False
+    #: The function of the module that gives the specs within a spec of this kind, where there are any.
+    parts: str | None = None
 
 
 _FIXED, _LIVE = Coherency.FIXED, Coherency.LIVE
@@ -58,8 +59,8 @@ KINDS: dict[str, Kind] = {
     "random": Kind(".random", "open_random", "seeded random bytes", frozenset({"seed"}), _FIXED),
     "text": Kind(".text", "open_text", "the text itself", frozenset(), _FIXED),
     "data": Kind(".data", "open_data", "bytes described in a small language", frozenset(), _FIXED),
-    "concat": Kind(".concat", "open_concat", "sources one after another"),
-    "sparse": Kind(".sparse", "open_sparse", "sources at offsets, zeroes between"),
+    "concat": Kind(".concat", "open_concat", "sources one after another", parts="parts_of"),
+    "sparse": Kind(".sparse", "open_sparse", "sources at offsets, zeroes between", parts="parts_of"),
     "python": Kind(".python", "open_python", "what a Python callable returns", None, code=True),
 }
 #: Options of any kind: how it keeps up with its backing, and what is wrapped around it.
@@ -70,11 +71,12 @@ def kind_of(name: str) -> Kind | None:
     """The kind called `name`, of mapfs or of another package; None where there is none."""
     if name in KINDS:
         return KINDS[name]
-    found = importlib.metadata.entry_points(group=GROUP, name=name)
-    for point in found:
-        return Kind(point.module, point.attr, f"of {point.dist.name if point.dist else point.module}", None,
-                    code=True)  # fmt: skip
-    return None
+    try:
+        offered = {point.name: point for point in foreign.offered()}
+    except Exception:  # a package on sys.path is broken; `_unknown` says so
+        return None
+    point = offered.get(name)
+    return Kind("", "", f"of {foreign.package_of(point)}", None, code=True) if point else None
 
 
 def parse(text: str) -> Spec:
@@ -82,9 +84,7 @@ def parse(text: str) -> Spec:
     spec = grammar.parse(text)
     kind = kind_of(spec.kind)
     if kind is None:
-        close = difflib.get_close_matches(spec.kind, KINDS, n=1)
-        hint = f"did you mean {close[0]}:?" if close else f"the kinds are {', '.join(KINDS)}"
-        raise SpecError(f"there is no source of the kind {spec.kind!r}; {hint}")
+        raise _unknown(spec.kind)
     for name in spec.options:
         if kind.options is not None and name not in kind.options and name not in COMMON:
             can = f"it takes {', '.join(sorted(kind.options))}" if kind.options else "it takes none of its own"
@@ -93,6 +93,38 @@ def parse(text: str) -> Spec:
             raise SpecError(f"{spec.kind}: has no option {name!r}; {can}{hint} (a comma in ARG is doubled)")
     terms_of(spec.options, kind.coherency)
     return spec
+
+
+def _unknown(name: str) -> SpecError:
+    known, broken = list(KINDS), ""
+    try:
+        known += sorted({point.name for point in foreign.offered()} - set(KINDS))
+    except Exception as error:  # whatever is wrong with whichever package
+        broken = f" (those of other packages cannot be listed: {reason_of(error)})"
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}:?" if close else f"the kinds are {', '.join(known)}"
+    return SpecError(f"there is no source of the kind {name!r}; {hint}{broken}")
+
+
+def within(spec: Spec, depth: int = 0) -> Iterator[Spec]:
+    """`spec` and all specs within it, down to the last. Raises SpecError where one of them cannot be read."""
+    yield spec
+    kind = kind_of(spec.kind)
+    if kind is None or kind.parts is None:
+        return
+    if depth == DEEPEST:
+        raise SpecError(f"{spec.kind}: sources of parts are nested deeper than {DEEPEST}; name the innermost parts")
+    parts: Callable[[Spec], list[Spec]] = getattr(importlib.import_module(kind.module, __package__), kind.parts)
+    for part in parts(spec):
+        yield from within(part, depth + 1)
+
+
+def runs_code(spec: Spec) -> bool:
+    """Whether opening it runs code that `spec`, or a spec within it, names: it may not come through `.mapfs/ctl`.
+    Raises SpecError where a spec within it cannot be read.
+    """
+    kinds = [kind_of(one.kind) for one in within(spec)]
+    return any(kind is not None and kind.code for kind in kinds)
 
 
 def terms(spec: Spec) -> Terms:
@@ -107,7 +139,9 @@ def open_spec(spec: Spec) -> Source | DirectorySource:
     """
     kind = kind_of(spec.kind)
     if kind is None:
-        raise SpecError(f"there is no source of the kind {spec.kind!r}")
+        raise _unknown(spec.kind)
+    for _ in within(spec):
+        pass  # all of it can be read, before the first part is opened
     opener = _opener(spec.kind, kind)
     wrappers = [(name, value) for name, value in spec.options.items() if name in wrap.WRAPPERS]
     own = Spec(spec.kind, spec.arg, {name: value for name, value in spec.options.items() if name not in COMMON})
@@ -115,13 +149,8 @@ def open_spec(spec: Spec) -> Source | DirectorySource:
 
 
 def _opener(name: str, kind: Kind) -> Opener:
-    """Raises SpecError where the module of another package cannot be imported."""
-    if name in KINDS:
-        opener: Opener = getattr(importlib.import_module(kind.module, __package__), kind.function)
-        return opener
-    try:
-        (point, *_) = importlib.metadata.entry_points(group=GROUP, name=name)
-        opener = point.load()
-    except Exception as error:  # another package's code
-        raise SpecError(f"the kind {name!r} of another package cannot be loaded: {reason_of(error)}") from error
+    """Raises SourceError where the module of another package cannot be imported."""
+    if name not in KINDS:
+        return foreign.opener_of(name)
+    opener: Opener = getattr(importlib.import_module(kind.module, __package__), kind.function)
     return opener

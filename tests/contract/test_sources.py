@@ -11,7 +11,10 @@ import pytest
 
 from mapfs.errors import SourceError
 from mapfs.units import PAGE_SIZE
-from tests.contract import places_objects  # noqa: F401 -- adds its kinds to KINDS
+from tests.contract import (
+    places_content,  # noqa: F401 -- adds its kinds
+    places_objects,  # noqa: F401 -- adds its kinds to KINDS
+)
 from tests.contract.places import (
     AT_ONCE,
     CAN_SHRINK,
