@@ -74,7 +74,7 @@ class Naming(pyfuse3.Operations):
         self, inode: int, attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, fh: int | None, ctx: Any
     ) -> pyfuse3.EntryAttributes:
         node = self._tree[inode]
-        if not isinstance(node, FileNode | MirrorNode) or (isinstance(node, FileNode) and not node.writable):
+        if not node.writable or not isinstance(node, FileNode | MirrorNode):
             raise refused(errno.EROFS)
         if fields.update_size:
             if not isinstance(node, FileNode):
@@ -159,9 +159,7 @@ class Naming(pyfuse3.Operations):
         raise refused(self._no_xattr(inode))
 
     def _no_xattr(self, inode: int) -> int:
-        node = self._tree[inode]
-        writable = isinstance(node, FileNode) and node.writable
-        return errno.EOPNOTSUPP if writable else errno.EROFS
+        return errno.EOPNOTSUPP if self._tree[inode].writable else errno.EROFS
 
     @translated
     async def fsyncdir(self, fh: int, datasync: bool) -> None:

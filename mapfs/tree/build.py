@@ -85,10 +85,9 @@ def parse_added(text: str) -> Spec:
     what names code to run, and descriptors that mapfs inherited.
     """
     spec = catalogue.parse(text)
-    kind = catalogue.kind_of(spec.kind)
-    if kind is None or kind.code:
+    if catalogue.runs_code(spec):
         raise SpecError(f"{spec.kind}: names code to run, so it can be given only when the mount is made")
-    if spec.kind == "fd" and ":" not in spec.arg:
+    if any(one.kind == "fd" and ":" not in one.arg for one in catalogue.within(spec)):
         raise SpecError("fd:N is a descriptor that mapfs inherited, so it can be given only when the mount is made")
     return spec
 
@@ -99,7 +98,10 @@ def open_source(name: str, spec: Spec, outside: str) -> Source | DirectorySource
     try:
         return catalogue.open_spec(spec)
     except MapfsError as error:
-        raise type(error)(f"{name}: {error}") from error
+        named = type(error)(f"{name}: {error}")
+        if isinstance(named, SourceError) and isinstance(error, SourceError):
+            named.errno = error.errno
+        raise named from error
     except OSError as error:
         raise of_path(error, f"{name}={spec}") from error
 
@@ -152,8 +154,10 @@ def attach(tree: Tree, name: str, spec: Spec, source: Source | DirectorySource) 
 
 
 def _refuse_inside(name: str, spec: Spec, outside: str) -> None:
-    if spec.kind in ("file", "dir", "device") and spec.arg:
-        there, mount = os.path.realpath(spec.arg), os.path.realpath(outside)
+    for one in catalogue.within(spec):
+        if one.kind not in ("file", "dir", "device") or not one.arg:
+            continue
+        there, mount = os.path.realpath(one.arg), os.path.realpath(outside)
         if there == mount or there.startswith(mount + os.sep):
             raise SourceError(
                 f"{name}={spec} lies inside the mount point {outside}, so reading it would wait for itself; "

@@ -40,11 +40,15 @@ class ControlFile(Node):
     def __init__(self, inode: int, parent: Node, name: bytes, opener: Opener, *, writable: bool = False) -> None:
         super().__init__(inode, parent, name)
         self.opener = opener
-        self.writable = writable
+        self._writable = writable
         self._entry = Entry(stat.S_IFREG | (0o600 if writable else 0o444))
 
     def entry(self) -> Entry:
         return self._entry
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
 
 
 def add_control(tree: Tree, files: dict[str, Opener], *, writable: frozenset[str] = frozenset()) -> None:

@@ -55,11 +55,6 @@ class FileNode(Node):
 
     # opening
 
-    @property
-    @abstractmethod
-    def writable(self) -> bool:
-        """Whether it may be opened for writing at all."""
-
     @abstractmethod
     def _open(self) -> Source:
         """Opens the source; called while there is none."""

@@ -40,6 +40,10 @@ class MirrorNode(Node):
             self.parent, self.name = next(reversed(self.aliases))
 
     @property
+    def writable(self) -> bool:
+        return isinstance(self.mirror.source, WritableDirectory)
+
+    @property
     def slow(self) -> bool:
         return self.mirror.source.slow
 
@@ -100,11 +104,6 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
 
     def remove(self) -> None:
         self.mirror.remove()
-
-    @property
-    def writable(self) -> bool:
-        """Whether names can be made and removed in it."""
-        return isinstance(self.mirror.source, WritableDirectory)
 
     def names(self) -> list[bytes]:
         self._refuse_removed()
@@ -183,7 +182,7 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
             self.mirror.moved(one, other)
 
 
-class MirrorFile(FileNode, MirrorNode):
+class MirrorFile(MirrorNode, FileNode):
     """A mirrored file, its source open while a handle is."""
 
     def __init__(self, mirror: "Mirror", parent: MirrorDirectory, name: bytes, key: Hashable) -> None:
@@ -200,10 +199,6 @@ class MirrorFile(FileNode, MirrorNode):
         parent, name = next(iter(self.aliases), (self.parent, self.name))
         assert isinstance(parent, MirrorDirectory)
         return self.mirror.spec_of(parent.below(name))
-
-    @property
-    def writable(self) -> bool:
-        return isinstance(self.mirror.source, WritableDirectory)
 
     def entry(self) -> Entry:
         """Of the open source, if there is one: the name may belong to another file by now, or to none."""

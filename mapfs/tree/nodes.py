@@ -37,6 +37,11 @@ class Node(ABC):
         """What stat(2) says of it, now."""
 
     @property
+    def writable(self) -> bool:
+        """Whether it may be changed at all."""
+        return False
+
+    @property
     def slow(self) -> bool:
         """Whether to ask it for its entry or its names takes time, since a server is asked."""
         return False

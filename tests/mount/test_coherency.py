@@ -6,6 +6,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,10 @@ def test_sizes_of_live_files_are_followed(mount: Mounter, segment: Path) -> None
         assert reader.ask("byte 0") == "0"
 
 
+def says(reader: Client, wanted: str) -> bool:
+    return reader.ask("touch 0 1 2 3 4 5 6 7") == wanted
+
+
 def test_a_write_is_seen_by_inotify_long_before_the_interval(mount: Mounter, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"a" * 8 * PAGE)
@@ -122,11 +127,11 @@ def test_a_write_is_seen_by_inotify_long_before_the_interval(mount: Mounter, tmp
             with data.open("r+b") as file:
                 file.seek(5 * PAGE)
                 file.write(b"b")
-            wait_until(lambda r=reader, b=before: r.ask("touch 0 1 2 3 4 5 6 7") == str(int(b) + 1), "the byte", 10)
+            wait_until(partial(says, reader, str(int(before) + 1)), "the byte", 10)
             with data.open("r+b") as file:
                 file.seek(5 * PAGE)
                 file.write(b"a")
-            wait_until(lambda r=reader, b=before: r.ask("touch 0 1 2 3 4 5 6 7") == b, "the byte before", 10)
+            wait_until(partial(says, reader, before), "the byte before", 10)
         assert sorted(ops(daemon, name)) == sorted(
             [("read", page, 1) for page in range(8)] + [("push", 5, 1), ("push", 5, 1)]
         )
