@@ -46,7 +46,7 @@ class Manners:
     length: bool = True  # whether answers say their length; else they are chunked
     user: str | None = None  # user:password
     token: str | None = None
-    redirect: Callable[[str], str | None] = lambda path: None
+    redirect: Callable[[str], str | None] = lambda _: None
     #: Taken one by one: a status and headers instead of an answer.
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     #: Taken one by one by GETs: the connection is closed after so many bytes of the body.
@@ -140,7 +140,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         assert isinstance(self.server, _Server)
         web, manners = self.server.web, self.server.web.manners
         with web.lock:
-            web.asked.append(Asked(self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
+            web.asked.append(
+                Asked(self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
+            )
             failure = manners.failures.pop(0) if manners.failures else None
         if failure is not None:
             return self._plain(*failure)

@@ -136,7 +136,7 @@ class HttpSource(PinnedSource[Version]):
         if not self._heads:
             return self._probe(turn)
         response = self._client.request("HEAD", self._address, {}, turn)
-        finish(response)
+        finish(response, empty=True)
         if response.status in (401, 404, 410):
             raise refused(self.what, response.status, response.reason or "")
         ranges = response.headers.get("Accept-Ranges", "").strip().lower()

@@ -83,7 +83,7 @@ class Client:
             if response.status not in (301, 302, 303, 307, 308):
                 return response, url
             to = response.headers.get("Location")
-            finish(response)
+            finish(response, empty=method == "HEAD")
             if not to:
                 raise SourceError(f"{what} is redirected to nowhere; check the URL")
             following = urllib.parse.urldefrag(urllib.parse.urljoin(url, to)).url
@@ -128,9 +128,11 @@ def piece(response: Response, most: int, what: str, turn: Turn) -> bytes:
         raise trouble(error, what) from error
 
 
-def finish(response: Response) -> None:
-    """Gives the connection back where nothing of the body is left, else closes it: reading on could take for ever."""
-    if response.closed or response.headers.get("Content-Length") == "0":
+def finish(response: Response, *, empty: bool = False) -> None:
+    """Gives the connection back where nothing of the body is left (or it is `empty`, as that of an answer to HEAD),
+    else closes it: reading on could take for ever.
+    """
+    if empty or response.closed or response.headers.get("Content-Length") == "0":
         response.drain_conn()
         response.release_conn()
     else:
