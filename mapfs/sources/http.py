@@ -93,7 +93,7 @@ class HttpSource(PinnedSource[Version]):
                 while got < size:
                     part = piece(response, size - got, self.what, turn)
                     if not part:
-                        raise Again(SourceError(f"{self.what}: the server ended its answer {size - got} bytes early"))
+                        raise Again(SourceError(f"{self.what}: the server ended its answer before all of the range"))
                     data[got : got + len(part)] = part
                     got += len(part)
                 if piece(response, 1, self.what, turn):

@@ -112,6 +112,8 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections. No request may be running."""
+        for key in self._pool.pools.keys():  # noqa: SIM118 -- no mapping: it cannot be iterated
+            self._pool.pools[key].close()  # clear() leaves that to the garbage collector
         self._pool.clear()
 
 
