@@ -33,6 +33,7 @@ class Worker:
         self._calls = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mapfs-remote", daemon=True)
         self._thread.start()
+        self.stuck = False  # whether a call took too long
 
     def call(self, function: Callable[[], T], seconds: float) -> T:
         """What `function` returns. Raises what it raises, and TimeoutError."""
@@ -41,13 +42,15 @@ class Worker:
         try:
             return future.result(seconds)
         except TimeoutError:
+            self.stuck = not future.done()  # else it raised this itself
             future.cancel()  # where it has not begun
             raise
 
     def close(self) -> None:
         """Ends the thread; one that is stuck ends by itself later."""
         self._calls.put(None)
-        self._thread.join(_GRACE)
+        if not self.stuck:
+            self._thread.join(_GRACE)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

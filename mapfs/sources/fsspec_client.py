@@ -28,7 +28,7 @@ class _Filesystem:
         import fsspec.core  # type: ignore[import-untyped] # it ships no types
 
         def make() -> tuple[Any, str]:
-            fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False, **options)
+            fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
             return fs, fs._strip_protocol(path)
 
         self._worker: Worker | None = Worker()
@@ -48,14 +48,22 @@ class _Filesystem:
     def call(self, name: str, seconds: float, args: tuple[object, ...], options: Mapping[str, object]) -> Any:
         """What the method `name` returns. Raises what it raises, and TimeoutError."""
         if self._worker is None:
+            self._fs.invalidate_cache()  # of listings, which are kept for ever by some
             return on_loop(self._fs.loop, getattr(self._fs, f"_{name}")(*args, **options), seconds)
-        return self._worker.call(lambda: getattr(self._fs, name)(*args, **options), seconds)
+
+        def make() -> Any:
+            self._fs.invalidate_cache()
+            return getattr(self._fs, name)(*args, **options)
+
+        return self._worker.call(make, seconds)
 
     def close(self) -> None:
-        if self._worker is not None:
+        if self._worker is None:
+            return
+        if not self._worker.stuck:
             with contextlib.suppress(Exception):  # whatever a filesystem may raise that is broken already
                 self._worker.call(getattr(self._fs, "close", lambda: None), 1.0)
-            self._worker.close()
+        self._worker.close()
 
 
 class Files:

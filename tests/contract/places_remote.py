@@ -2,14 +2,14 @@
 
 import atexit
 import functools
-import http.client
 import subprocess
 import sys
-import urllib.parse
+import threading
 import uuid
 import zipfile
 from dataclasses import dataclass
 
+import boto3  # type: ignore[import-untyped] # it ships no types
 import fsspec  # type: ignore[import-untyped] # it ships no types
 import fsspec.asyn  # type: ignore[import-untyped] # the same
 import pytest
@@ -17,7 +17,8 @@ import pytest
 from tests.contract.places import CONTENT, KINDS, WITHIN, Place, Served, spec_of
 from tests.web import Server, serving
 
-KEYS = "key=key-of-the-tests,secret=secret-of-the-tests"
+KEY = "of-the-tests"  # both the key and its secret: moto takes any
+KEYS = f"key={KEY},secret={KEY}"
 OF_S3 = {"s3", "s3-entry"}
 
 
@@ -55,19 +56,27 @@ class S3:
 
     def bucket(self) -> str:
         name = f"mapfs-{uuid.uuid4().hex}"
-        self.put(name)
+        self.ask("create_bucket", Bucket=name)
         return name
 
-    def put(self, path: str, content: bytes = b"") -> None:
-        self.ask("PUT", path, content)
+    def put(self, path: str, content: bytes) -> None:
+        bucket, _, key = path.partition("/")
+        self.ask("put_object", Bucket=bucket, Key=key, Body=content)
 
-    def ask(self, method: str, path: str, content: bytes = b"") -> None:
-        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.endpoint).netloc, timeout=WITHIN)
+    def delete(self, path: str) -> None:
+        bucket, _, key = path.partition("/")
+        self.ask("delete_object", Bucket=bucket, Key=key)
+
+    def ask(self, method: str, **arguments: object) -> None:
+        """A request by boto3."""
+        client = boto3.client(
+            "s3", endpoint_url=self.endpoint, aws_access_key_id=KEY, aws_secret_access_key=KEY,
+            region_name="us-east-1",
+        )  # fmt: skip
         try:
-            connection.request(method, "/" + urllib.parse.quote(path), content)
-            assert connection.getresponse().status in (200, 204)
+            getattr(client, method)(**arguments)
         finally:
-            connection.close()
+            client.close()
 
     def spec(self, path: str, *options: str) -> str:
         return ",".join((f"s3://{path}".replace(",", ",,"), f"endpoint={self.endpoint}", KEYS, *options))
@@ -112,6 +121,11 @@ def servers_are_up(request: pytest.FixtureRequest) -> None:
     if any(f"[{kind}]" in request.node.name for kind in OF_S3):
         s3()
         fsspec.asyn.get_loop()
+
+
+def threads() -> int:
+    """How many there are, but for those of fsspec's loop, which stay."""
+    return sum(not thread.name.startswith(("fsspecIO", "asyncio_")) for thread in threading.enumerate())
 
 
 def of_s3(place: Place) -> Served:
