@@ -100,13 +100,16 @@ class Files:
             self._drop(self._current)
 
     def _connected(self, turn: Turn) -> _Filesystem:
-        with self._lock:  # for as long as `turn` at the longest
+        if not self._lock.acquire(timeout=turn.left):  # another thread has been connecting all the time
+            raise Again(unanswered(self.what))
+        try:
             if self._current is None:
-                try:
-                    self._current = _Filesystem(self._url, self._options, min(turn.stall, turn.left))
-                except Exception as error:
-                    raise self._trouble(error) from error
+                self._current = _Filesystem(self._url, self._options, min(turn.stall, turn.left))
             return self._current
+        except Exception as error:
+            raise self._trouble(error) from error
+        finally:
+            self._lock.release()
 
     def _drop(self, filesystem: _Filesystem) -> None:
         with self._lock:

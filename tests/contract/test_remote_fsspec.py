@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+import sys
 import threading
 import time
 import uuid
@@ -111,6 +112,28 @@ def test_what_cannot_be_opened(spec: str, error: type[Exception], sentence: str)
         catalogue.open_spec(catalogue.parse(spec))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "package"),
+    [
+        ("http://h/x", "urllib3"),
+        ("remote:https://h/x", "urllib3"),
+        ("s3://b/k", "s3fs"),
+        ("s3://b/k", "fsspec"),
+        ("remote:ftp://h/x", "fsspec"),
+    ],
+)
+def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch, spec: str, package: str) -> None:
+    for name in [name for name in sys.modules if name.startswith("mapfs.sources.http")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SourceError) as caught:
+        catalogue.open_spec(catalogue.parse(spec))
+    kind = spec.removeprefix("remote:https").partition(":")[0] or "https"
+    needed = "s3fs" if kind == "s3" else package
+    assert str(caught.value) == f"{kind}: needs the package {needed}; install it with pip install 'mapfs[remote]'"
 
 
 @pytest.fixture
