@@ -28,6 +28,7 @@ from tests.contract.places import (
     of_file,
     ranges,
 )
+from tests.contract.places_remote import servers_are_up  # noqa: F401 -- a fixture, and it adds to KINDS
 
 
 @pytest.fixture(params=KINDS)
