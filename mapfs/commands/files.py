@@ -12,6 +12,8 @@ from rich.console import Console
 from mapfs.client import ask
 from mapfs.trace.residency import residency
 
+_UNFOLDED = 10_000  # columns for a program that reads
+
 
 @click.command(short_help="List what a mount serves, and from what.")
 @click.argument("mount", metavar="MNT")
@@ -28,7 +30,7 @@ def command(mount: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
-        render(rows, Console(file=sys.stdout))
+        render(rows, Console(width=None if sys.stdout.isatty() else _UNFOLDED))
 
 
 def _add_residency(row: dict[str, Any], mount: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from mapfs.errors import MapfsError, SourceError, SpecError, UsageError, reason_of
-from mapfs.fuse.naming import waiting
+from mapfs.fuse.naming import refused, waiting
 from mapfs.fuse.notifier import Notifier
 from mapfs.sources.base import DirectorySource
 from mapfs.trace.facts import printable
@@ -212,7 +212,9 @@ class Control:
                 node = self._tree[file]
             else:
                 for part in os.fsencode(file).split(b"/"):
-                    node = node.child(part) if isinstance(node, DirectoryNode) and part not in (b".", b"..") else node
+                    if not isinstance(node, DirectoryNode) or part in (b"", b".", b".."):
+                        raise refused(errno.ENOENT)
+                    node = node.child(part)
         except OSError as error:
             raise SourceError(f"there is no file {file!r} in {self._mountpoint}") from error
         if not isinstance(node, FileNode):

@@ -1,8 +1,8 @@
 """A mount from its beginning to its end: `Mount(options, ...).run()` returns when it is over.
 
-The order matters. Sources are opened first, since most errors are theirs. Then the recorder is forked, while
-this process has one thread and no mount. Then the mount is made, and trio serves until it is unmounted, a
-signal comes, or a thread fails. What was made is unmade in the reverse order, on every way out.
+The order matters. The recorder is forked while this process has one thread. Then sources are opened, since most
+errors are theirs, and only then does the recorder make its trace. Then the mount is made, and trio serves until it
+is unmounted, a signal comes, or a thread fails. What was made is unmade in the reverse order, on every way out.
 """
 
 import contextlib
@@ -89,13 +89,14 @@ class Mount:
             self._path, made = mountpoint.prepare(self.options.mountpoint, nonempty=self.options.nonempty)
             if made:
                 stack.callback(mountpoint.remove, self._path)
-            tree = build(dict(self.options.files), self._path)
-            stack.callback(tree.close)
             ring = Ring()
             recorder = RecorderProcess(
                 ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach
             )
             stack.callback(self._finish, recorder)
+            tree = build(dict(self.options.files), self._path)
+            stack.callback(tree.close)
+            recorder.start()
             sys.setswitchinterval(_SWITCH_INTERVAL)
             self._assemble(tree, ring, recorder, stack)
             trio.run(self._serve)

@@ -18,17 +18,20 @@ from mapfs.trace.ring import Ring
 from mapfs.trace.sinks import warn
 from mapfs.trace.store import Store
 
+_START = b"start"
 _TELL_WITHIN = 5.0  # seconds for a recorder that was stopped to take the last facts
 _END_WITHIN = 150.0  # seconds for it to finish, a little more than it gives its sinks
 
 
 class RecorderProcess:
-    """The daemon's handle of the recorder. Made before any thread, any mount, and any trio."""
+    """The daemon's handle of the recorder. Made before any thread (sources may start some), any mount, and any trio;
+    started, which makes the trace, once the sources are open: a mount that fails replaces no trace.
+    """
 
     def __init__(
         self, ring: Ring, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool = False, detach: bool = False
     ) -> None:
-        """Forks it; `detach` lets go of the terminal. Raises TraceError where the trace cannot be written."""
+        """Forks it; `detach` lets go of the terminal."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -37,14 +40,26 @@ class RecorderProcess:
             ours.close()
             _child(ring, theirs, trace, makers, replace=replace, detach=detach)
         theirs.close()
-        answer = ours.recv(facts.LARGEST)
+        self._socket = ours
+        self._started = False
+
+    def start(self) -> None:
+        """Has it begin. Raises TraceError where the trace cannot be written."""
+        with contextlib.suppress(OSError):  # it died: there is no answer either
+            self._socket.send(_START)
+        answer = self._socket.recv(facts.LARGEST)
         if answer != b"ready":
-            os.waitpid(self.pid, 0)
             raise TraceError(answer.decode() or "the recorder process ended at once; see above")
-        self.facts = FactSender(ours)
+        self._started = True
+        self.facts = FactSender(self._socket)
 
     def finish(self, *, served: bool) -> bool:
         """Ends it and waits for it. True if everything that was answered is where it should be."""
+        if not self._started:
+            self._socket.close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            return False
         self.facts.send(facts.Ended(served))
         told = self.facts.close(_TELL_WITHIN)
         try:
@@ -71,6 +86,8 @@ def _child(
         with contextlib.suppress(OSError):
             os.nice(5)  # where there is one CPU for all, those who wait for pages come first
         ring.barrier.register()
+        if end.recv(len(_START)) != _START:
+            return  # the mount was not to be
         try:
             store = Store(trace, replace=replace) if trace else None
         except MapfsError as error:

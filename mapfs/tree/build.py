@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from mapfs.errors import MapfsError, SourceError, SpecError, of_path
 from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource, Source
+from mapfs.sources.redact import shown_spec
 from mapfs.sources.spec import Spec
 from mapfs.tree.filenodes import FixedFile
 from mapfs.tree.mirror import Mirror
@@ -103,7 +104,7 @@ def open_source(name: str, spec: Spec, outside: str) -> Source | DirectorySource
             named.errno = error.errno
         raise named from error
     except OSError as error:
-        raise of_path(error, f"{name}={spec}") from error
+        raise of_path(error, f"{name}={shown_spec(spec)}") from error
 
 
 def check_place(tree: Tree, name: str) -> None:
@@ -147,7 +148,7 @@ def attach(tree: Tree, name: str, spec: Spec, source: Source | DirectorySource) 
         tree.mirrors.append(source)
         node = MirrorDirectory(Mirror(tree, source, spec, terms), parent, last)
     else:
-        node = FixedFile(tree.new_inode(), parent, last, str(spec), source, terms)
+        node = FixedFile(tree.new_inode(), parent, last, str(shown_spec(spec)), source, terms)
     parent.put(node)
     tree.add(node)
     return node

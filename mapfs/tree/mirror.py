@@ -12,6 +12,7 @@ from collections.abc import Hashable
 
 from mapfs.sources.base import DirectorySource, Entry, WritableDirectory
 from mapfs.sources.coherency import Terms
+from mapfs.sources.redact import shown_spec
 from mapfs.sources.spec import Spec
 from mapfs.sources.wrap.inject import Rules
 from mapfs.tree.mirrored import MirrorDirectory, MirrorFile, MirrorLink, MirrorNode, MirrorSpecial
@@ -63,7 +64,7 @@ class Mirror:
     def spec_of(self, path: bytes) -> str:
         """The spec that would serve `path` alone."""
         arg = os.path.join(self.spec.arg, os.fsdecode(path)) if path else self.spec.arg
-        return str(Spec(self.spec.kind, arg, self.spec.options))
+        return str(shown_spec(Spec(self.spec.kind, arg, self.spec.options)))
 
     def take(self, parent: MirrorDirectory, name: bytes, entry: Entry) -> tuple[Node, Entry]:
         """The node of `name`, whose entry was just read: the living one of the same file, else a new one."""

@@ -11,10 +11,6 @@ import pytest
 
 from mapfs.errors import SourceError
 from mapfs.units import PAGE_SIZE
-from tests.contract import (
-    places_content,  # noqa: F401 -- adds its kinds
-    places_objects,  # noqa: F401 -- adds its kinds to KINDS
-)
 from tests.contract.places import (
     AT_ONCE,
     CAN_SHRINK,
@@ -28,7 +24,6 @@ from tests.contract.places import (
     of_file,
     ranges,
 )
-from tests.contract.places_remote import servers_are_up  # noqa: F401 -- a fixture, and it adds to KINDS
 
 
 @pytest.fixture(params=KINDS)

@@ -11,6 +11,7 @@ from mapfs.errors import SpecError
 from mapfs.sources import catalogue, wrap
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.coherency import Coherency, Terms
+from mapfs.sources.redact import shown_spec
 from mapfs.sources.spec import Spec, is_set, parse
 
 TEXTS = st.text(st.characters(exclude_characters="\0", codec=None))
@@ -141,7 +142,9 @@ def test_an_option_that_a_kind_does_not_take() -> None:
     assert str(caught.value) == "zero: has no option 'seed'; it takes none of its own (a comma in ARG is doubled)"
     with pytest.raises(SpecError, match=r"random: has no option 'sed'; it takes seed; did you mean seed\? \(a comma"):
         catalogue.parse("random:1M,sed=1")
-    with pytest.raises(SpecError, match="shm: has no option 'sizes'; it takes create, rw, size; did you mean size"):
+    with pytest.raises(
+        SpecError, match="shm: has no option 'sizes'; it takes create, remove, rw, size; did you mean size"
+    ):
         catalogue.parse("shm:x,sizes=4K")
     assert catalogue.parse("device:/dev/zero,size=4K").options == {"size": "4K"}
 
@@ -281,3 +284,10 @@ def test_any_text_is_a_spec_or_a_spec_error(text: str) -> None:
         assert catalogue.parse(text).kind in catalogue.KINDS
     except SpecError:
         pass
+
+
+def test_secrets_of_parts_are_not_shown() -> None:
+    spec = catalogue.parse("concat:s3://b/k,,secret=abc,,key=x|http://u:p@h/x,,header-cookie=abc|zero:4K,,delay=1ms")
+    shown = str(shown_spec(spec))
+    assert "abc" not in shown and "u:p" not in shown
+    assert shown.endswith("zero:4K,,delay=1ms")
