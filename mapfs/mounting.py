@@ -11,7 +11,6 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -32,6 +31,7 @@ from mapfs.units import parse_size
 from mapfs.views.summary import Summary, summarise
 
 _PR_SET_PDEATHSIG = 1
+_ANSWER = 10  # the descriptor by which a new interpreter answers
 _READY, _FAILED = b"ready", b"failed "
 _END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to finish its trace
 
@@ -123,9 +123,7 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     specs = {name: given for name, given in files.items() if isinstance(given, str)}
     try:
         if len(specs) == len(files):
-            text = msgspec.json.encode({"files": specs, "settings": settings, "answer": theirs}).decode()
-            command = [sys.executable, "-m", "mapfs.mounting", text]
-            pid = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs]).pid
+            pid = _spawn(specs, settings, theirs)
         else:
             pid = _fork(files, settings, theirs)
     finally:
@@ -140,6 +138,13 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
         raise MountError("the daemon ended before it answered; what it said is on standard error")
     code, _, sentence = answer.removeprefix(_FAILED).partition(b" ")
     raise (UsageError if code == b"2" else MapfsError)(sentence.decode(errors="replace"))
+
+
+def _spawn(specs: Mapping[str, str], settings: dict[str, Any], answer: int) -> int:
+    text = msgspec.json.encode({"files": specs, "settings": settings, "answer": _ANSWER}).decode()
+    command = [sys.executable, "-m", "mapfs.mounting", text]
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, answer, _ANSWER)]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
 
 
 def _fork(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any], answer: int) -> int:

@@ -36,7 +36,11 @@ ALLOWED = {
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
     "mapfs.testing": BASE | {"mapfs.sources"},
-    "mapfs": {"mapfs.errors", "mapfs.sources.base"},  # what it lends to those who write a source, when they ask
+    "mapfs": {
+        "mapfs.errors",
+        "mapfs.sources.base",
+        "mapfs.mounting",
+    },  # what it lends to those who write a source, when they ask
 }
 
 
