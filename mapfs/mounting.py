@@ -122,10 +122,7 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     ours, theirs = os.pipe()
     specs = {name: given for name, given in files.items() if isinstance(given, str)}
     try:
-        if len(specs) == len(files):
-            pid = _spawn(specs, settings, theirs)
-        else:
-            pid = _fork(files, settings, theirs)
+        pid = _spawn(specs, settings, theirs) if len(specs) == len(files) else _fork(files, settings, theirs)
     finally:
         os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:

@@ -92,9 +92,9 @@ def hold(path: str, *pages: str) -> dict[str, Any]:
 
 
 def read(path: str, offset: str, size: str) -> dict[str, Any]:
-    """One pread(2): the bytes in hex, or the errno."""
-    fd = os.open(path, os.O_RDONLY)
+    """One pread(2): the bytes in hex, or the errno of what failed."""
     try:
+        fd = os.open(path, os.O_RDONLY)
         return {"data": os.pread(fd, int(size), int(offset)).hex()}
     except OSError as error:
         return {"errno": error.errno}

@@ -123,7 +123,15 @@ class Mount:
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "ctl": self._control.open}
         add_control(tree, openers, writable=frozenset({"ctl"}))
         self._operations = Operations(
-            tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._released
+            tree,
+            self._files,
+            self._threads,
+            answers,
+            ring,
+            self._notifier,
+            self._watcher,
+            self._released,
+            self._warn,
         )
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self._fact())

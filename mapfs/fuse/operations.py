@@ -13,6 +13,7 @@ from typing import Any
 import pyfuse3
 import trio
 
+from mapfs.errors import SourceError, reason_of
 from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, perform
 from mapfs.fuse.files import Files
@@ -22,6 +23,7 @@ from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.translate import translated
 from mapfs.sources.base import Buffer, Entry
 from mapfs.sources.coherency import Coherency
+from mapfs.trace.facts import printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.ring import Ring
 from mapfs.tree.control import ControlFile, Session
@@ -50,6 +52,7 @@ class Operations(Naming):
         notifier: Notifier,
         watcher: Watcher,
         released: Callable[[FileNode], None],
+        warn: Callable[[str], None],
     ) -> None:
         super().__init__(tree, files, notifier)
         self.sessions: dict[int, Session] = {}
@@ -58,6 +61,7 @@ class Operations(Naming):
         self._ring = ring
         self._watcher = watcher
         self._released = released
+        self._warn = warn
         self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
 
     # names and attributes
@@ -185,8 +189,14 @@ class Operations(Naming):
             raise refused(errno.ENOENT)
         if writing and not node.writable:
             raise refused(errno.EROFS)
-        if node.terms.coherency is not Coherency.FIXED and node.opened is not None and node.opened.refreshes:
-            await waiting(node.opened.refresh)
+        if node.opened is None and node.slow:
+            node.opened_as(await waiting(node.new_source))
+        elif node.opened is not None and node.opened.refreshes and node.terms.coherency is not Coherency.FIXED:
+            try:
+                await waiting(node.opened.refresh)
+            except SourceError as error:  # there is no request yet whose event could say why
+                self._warn(f"{printable(node.path())} cannot be opened: {reason_of(error)}")
+                raise
         if live and writing:  # pages that are being pushed are not to overwrite what is stored next
             await waiting(node.pushing.acquire)
         try:

@@ -56,8 +56,15 @@ class FileNode(Node):
     # opening
 
     @abstractmethod
-    def _open(self) -> Source:
-        """Opens the source; called while there is none."""
+    def new_source(self) -> Source:
+        """Opens what it is made of, which may take long where the file is `slow`; for `opened_as`."""
+
+    def opened_as(self, source: Source) -> None:
+        """Lets `source`, which was just opened, be the node's, unless another is by now."""
+        if self._opened is None:
+            self._set(source)
+        else:
+            source.close()
 
     @abstractmethod
     def _idle(self) -> None:
@@ -66,7 +73,7 @@ class FileNode(Node):
     def acquire(self, *, writing: bool = False) -> Source:
         """The source, opened if need be; each call is matched by a `release`. Raises OSError or SourceError."""
         if self._opened is None:
-            self._set(self._open())
+            self._set(self.new_source())
         if writing:
             self._make_writable()
             self.writers += 1
@@ -280,7 +287,7 @@ class FixedFile(FileNode):
             self._first = source.entry()
         return self._first, None
 
-    def _open(self) -> Source:
+    def new_source(self) -> Source:
         raise AssertionError("its source is open from the beginning")
 
     def _idle(self) -> None:

@@ -117,7 +117,7 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
         entry = source.entry()
         node, _ = self.take(name, entry)
         assert isinstance(node, MirrorFile)
-        node.created(source)
+        node.opened_as(source)
         return node, entry
 
     def make(self, name: bytes, mode: int, rdev: int, owner: tuple[int, int]) -> tuple[Node, Entry]:
@@ -234,14 +234,7 @@ class MirrorFile(MirrorNode, FileNode):
             self.mirror.rules[self.backing_path()] = self._rules  # the kernel may forget the node
         return held
 
-    def created(self, source: Source) -> None:
-        """Lets `source`, the open file that was just made under its name, be its source."""
-        if self.opened is None:
-            self._set(source)
-        else:
-            source.close()
-
-    def _open(self) -> Source:
+    def new_source(self) -> Source:
         source = self.mirror.source.open(self.backing_path())
         identity = source.entry().identity
         if identity is not None and isinstance(self.key, tuple) and identity != self.key[1]:

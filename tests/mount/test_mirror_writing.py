@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,21 +175,23 @@ def test_no_write_leads_out_of_a_mirror(mirror: Daemon, home: Path, tmp_path: Pa
 def test_a_hard_link_from_another_mirror_is_refused(mount: Mounter, home: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     daemon = mount(f"a=dir:{home},rw", f"b=dir:{tmp_path}/other,rw", "r=zero:4K", f"c=dir:{tmp_path}/other")
-    for change in (
+    across: list[Callable[[], object]] = [
         lambda: os.link(daemon.file("a/file"), daemon.file("b/file")),
         lambda: os.rename(daemon.file("a/file"), daemon.file("b/file")),
         lambda: os.link(daemon.file("r"), daemon.file("b/r")),
-    ):
+    ]
+    for change in across:
         with pytest.raises(OSError) as caught:
             change()
         assert caught.value.errno == errno.EXDEV
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: os.rename(daemon.file("a/file"), daemon.file("file")),
         lambda: os.open(daemon.file("c/new"), os.O_CREAT | os.O_WRONLY),
         lambda: os.unlink(daemon.file("r")),
         lambda: os.mkdir(daemon.file("d")),
         lambda: os.chmod(daemon.file("c"), 0o700),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(OSError) as caught:
             change()
         assert caught.value.errno == errno.EROFS

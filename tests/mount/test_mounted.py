@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mapfs import Source, mounted
+from mapfs import DirectorySource, Source, mounted
 from mapfs.errors import MapfsError, UsageError
 from mapfs.fuse.device import TYPE, mount_points, mounted_at
 from mapfs.testing import FakeSource
@@ -73,11 +73,12 @@ def test_specs_are_served_by_a_new_interpreter_and_traced(tmp_path: Path) -> Non
 
 def test_what_cannot_be_mounted_is_the_sentence_of_the_command(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    for files, error, sentence in (
+    refused: list[tuple[dict[str, str | Source | DirectorySource], type[MapfsError], str]] = [
         ({"a": "nought:3"}, UsageError, "there is no source of the kind 'nought'"),
         ({"a": "file:/nowhere"}, MapfsError, "cannot open file '/nowhere'"),
         ({"a": Squares(), "a/b": "zero:4K"}, UsageError, "needs 'a' to be a directory"),
-    ):
+    ]
+    for files, error, sentence in refused:
         with pytest.raises(error, match=sentence), mounted(files):
             pass
     with pytest.raises(MapfsError, match="does not exist"), mounted({"a": "zero:1"}, tmp_path / "no" / "where"):

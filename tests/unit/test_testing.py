@@ -171,7 +171,7 @@ def test_what_a_source_needs_is_at_the_top_of_the_package() -> None:
     assert mapfs.SourceError is SourceError
     assert {"Buffer", "DirectorySource", "Source", "SourceError"} <= set(mapfs.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Sauce'"):
-        mapfs.Sauce  # type: ignore[attr-defined]  # noqa: B018 -- that it is not there is the point
+        mapfs.Sauce  # noqa: B018 -- that it is not there is the point
 
 
 def test_importing_mapfs_imports_nothing_else() -> None:
