@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import places_content, places_objects
+from tests.contract import places_content, places_objects, places_wraps
 from tests.contract.places import Place
 from tests.contract.places_remote import servers_are_up
 
 #: Modules that add their kinds to KINDS when they are imported, and a fixture that some of them need.
-__all__ = ["places_content", "places_objects", "servers_are_up"]
+__all__ = ["places_content", "places_objects", "places_wraps", "servers_are_up"]
 
 
 @pytest.fixture

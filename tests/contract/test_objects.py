@@ -324,8 +324,11 @@ def test_a_device_that_is_only_read_is_not_open_for_writing(place: Place) -> Non
     for spec in (f"device:{place.loop()}", "device:/dev/zero,size=64K"):
         source = place.open(spec)
         assert not source.writable and not source.entry().mode & 0o222
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with pytest.raises(SourceError, match="it is read-only"):
             source.write(0, b"x")
+        assert source.backing_fd is not None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.pwrite(source.backing_fd, b"x", 0)
         source.close()
 
 

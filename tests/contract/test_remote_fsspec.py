@@ -125,9 +125,9 @@ def test_what_cannot_be_opened(spec: str, error: type[Exception], sentence: str)
     ],
 )
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch, spec: str, package: str) -> None:
-    for name in [name for name in sys.modules if name.startswith("mapfs.sources.http")]:
+    for name in [name for name in sys.modules if name.startswith(("mapfs.sources.http", "mapfs.sources.s3"))]:
         monkeypatch.delitem(sys.modules, name)
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SourceError) as caught:
         catalogue.open_spec(catalogue.parse(spec))
