@@ -24,8 +24,11 @@ PRINTS = {
     "6": r"is busy: used by .*\n(.*\n)*busy: exit code 1",
     "7": r" pages 0-\d+ ",
     "8": r"^hello$",
-    "9": r"one touch is one request",
-    "10": r"^page 0 at 0x0\none, two$",
+    "9": r"error=EIO@200\ndelay=20ms@3\+5-9:0\.25\n(.*\n)*page 200 fails(.*\n)*.*injected: error=EIO@200:1x",
+    "10": r"^original\n(.*\n)*changed\n(.*\n)*changed\n",
+    "11": r"^here$",
+    "14": r"one touch is one request",
+    "15": r"^page 0 at 0x0\none, two$",
 }
 
 
@@ -78,6 +81,19 @@ def test_an_example_runs(tmp_path: Path, title: str, text: str) -> None:
     assert re.search(PRINTS[title.partition(".")[0]], done.stdout, re.MULTILINE), done.stdout
     point = tmp_path / "work" / "x"  # a detached mount ends after its last user, not with the command
     wait_until(lambda: not point.exists(), "the removal of the mount point")
+
+
+def test_the_example_in_python_runs(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(text.strip().splitlines()) <= 15
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=_WITHIN, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said, comment = done.stdout.splitlines(), re.search(r"# (b'.*')$", text, re.MULTILINE)
+    assert comment and said[0] == comment[1]
+    assert said[1] == "1 1"
 
 
 def test_every_example_is_found() -> None:

@@ -6,13 +6,17 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from mapfs.commands import mapfs
 from mapfs.commands.mount import _SETTINGS
+from mapfs.fuse.control import Request
 from mapfs.sources import catalogue
+from mapfs.sources.coherency import Coherency
+from mapfs.sources.wrap import WRAPPERS, maker
 from mapfs.trace.events import COLD, ERROR, READ, Event, Lost, as_json
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
 from mapfs.trace.store import SCHEMA, Store
@@ -110,7 +114,7 @@ def test_each_sentence_of_a_bad_spec_is_in_the_list_of_errors() -> None:
     """The literal parts of the errors that the sources and the tree raise."""
     rows = re.findall(r"^\| `([^|]*)` \|", section(SOURCES, "Errors"), re.MULTILINE)
     parts = [part.strip(" …`") for row in rows for part in row.split("…") if part.strip(" …`,")]
-    for path in [*(ROOT / "mapfs" / "sources").glob("*.py"), ROOT / "mapfs" / "tree" / "build.py"]:
+    for path in [*(ROOT / "mapfs" / "sources").rglob("*.py"), ROOT / "mapfs" / "tree" / "build.py"]:
         for sentence in raised(path):
             assert any(part in sentence for part in parts), f"{path.name}: {sentence}"
 
@@ -187,3 +191,30 @@ def test_each_promise_names_a_test() -> None:
     headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     without = [heading for heading in headings if "::test_" not in section(text, heading)]
     assert without == ["Times and waits"]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_each_wrapper_is_documented_with_an_example(wrapper: str) -> None:
+    text = section(SOURCES, "Wrappers")
+    assert re.search(rf"^\| .*`{wrapper}[=`]", text, re.MULTILINE)
+    examples = [
+        pair for line in re.findall(r"^    mapfs mount x (.*)$", text, re.MULTILINE) for pair in shlex.split(line)
+    ]
+    specs = [catalogue.parse(pair.partition("=")[2]) for pair in examples]
+    for spec in specs:
+        for name, value in spec.options.items():
+            if name in WRAPPERS:
+                maker(name, value)  # its value can be read
+    assert any(wrapper in spec.options for spec in specs)
+
+
+@pytest.mark.parametrize("terms", Coherency)
+def test_each_way_of_coherency_is_documented(terms: Coherency) -> None:
+    assert f"| `{terms.value}` |" in section(SOURCES, "When the backing changes")
+    assert f"- `{terms.value}`:" in section((ROOT / "docs" / "SEMANTICS.md").read_text("utf-8"), "Coherency")
+
+
+def test_each_request_of_ctl_is_documented() -> None:
+    text = section(COMMANDS, ".mapfs/ctl")
+    for request in get_args(Request):
+        assert f'"do": "{request.__struct_config__.tag}"' in text
