@@ -12,6 +12,7 @@ import click
 from mapfs.errors import MapfsError, SpecError, UsageError
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
+from mapfs.sources import spec as grammar
 from mapfs.sources.spec import Spec
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
@@ -69,8 +70,12 @@ def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config
     mapfs umount MNT, ends the mount.
 
     \b
-    Kinds: file:PATH  dir:PATH  device:PATH  shm:NAME  fd:N
-           zero:SIZE  pages:SIZE  random:SIZE,seed=N  text:TEXT
+    Kinds: file:PATH  dir:PATH  device:PATH  shm:NAME  sysv:KEY  memfd:SIZE
+           fd:N  fd:PID:N  process:PID[:RANGE]  http://…  s3://…  remote:URL
+           zero:SIZE  pages:SIZE  random:SIZE  text:TEXT  data:TEXT
+           concat:SPEC|SPEC  sparse:SIZE|OFFSET=SPEC  python:MODULE:CALLABLE
+    Behind each: rw  coherency=fixed|open|live|passthrough  interval=TIME
+           delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
     """
     settings = _read_config(config) if config else {}
     settings.update({name: value for name, value in given.items() if value is not None})
@@ -102,10 +107,28 @@ def _read_config(path: str) -> dict[str, Any]:
             settings[name] = str(value)
         elif type(value) is not _SETTINGS[name]:
             raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
-    for name, text in settings.get("files", {}).items():
-        if not isinstance(text, str):
-            raise UsageError(f"{path}: the file {name!r} must be a spec in quotes; quote a name that holds a dot")
+    files = settings.get("files", {})
+    for name, given in files.items():
+        files[name] = given if isinstance(given, str) else _spec_in(path, name, given)
     return settings
+
+
+def _spec_in(path: str, name: str, table: Any) -> str:
+    """The spec in a table such as `{ spec = "file:a", rw = true, delay = "20ms" }`. Raises UsageError."""
+    if not isinstance(table, dict) or not isinstance(table.get("spec"), str):
+        raise UsageError(
+            f"{path}: the file {name!r} must be a spec in quotes, or a table with the key spec; "
+            "quote a name that holds a dot"
+        )
+    spec = grammar.parse(table["spec"])
+    options = dict(spec.options)
+    for option, value in table.items():
+        if option == "spec" or value is False:
+            continue
+        if not isinstance(value, str | int | float):
+            raise UsageError(f"{path}: the option {option!r} of the file {name!r} must be a string, a number or true")
+        options[option] = None if value is True else str(value)
+    return str(Spec(spec.kind, spec.arg, options))
 
 
 def _specs(configured: Mapping[str, str], given: tuple[str, ...]) -> dict[str, Spec]:

@@ -126,6 +126,10 @@ def test_a_source_inside_the_mount_itself_is_refused(tmp_path: Path) -> None:
         ("link = 'tight'", "link must be own or plain"),
         ("readahead = 'far'", "is not a size"),
         ("[files]\na = 3", "must be a spec in quotes"),
+        ("[files]\na.b = 'zero:4K'", "must be a spec in quotes, or a table with the key spec"),
+        ("[files]\na = { spec = 'zero:4K', delay = [1] }", "the option 'delay' of the file 'a' must be a string"),
+        ("[files]\na = { spec = 'zero:4K', delay = '2h' }", "the longest is 1h"),
+        ("[files]\na = { spec = 'zero:4K', delai = '2s' }", "zero: has no option 'delai'"),
         ("[files]\na.b = 'zero:4K'", "quote a name that holds a dot"),
         ("[files]\na = 'zero:'", "is not a size"),
         ("= 3", "is not TOML"),
@@ -268,3 +272,16 @@ def test_follow_ends_with_ctrl_c_and_with_the_mount(mount: Mounter) -> None:
     for log in logs:
         assert log.stdout
         log.stdout.close()
+
+
+def test_wrappers_and_options_in_toml(mount: Mounter, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"x" * 8192)
+    (tmp_path / "mapfs.toml").write_text(
+        f"[files]\n'a.bin' = {{ spec = 'file:{tmp_path}/data', rw = true, error = 'EIO@1,7-', cow = false }}\n"
+        "n = { spec = 'pages:4p', slice = '4096+8192', interval = 2, coherency = 'live' }\n"
+    )
+    daemon = mount("-c", str(tmp_path / "mapfs.toml"))
+    assert os.getxattr(daemon.file("a.bin"), "user.mapfs.spec") == f"file:{tmp_path}/data,rw,error=EIO@1,,7-".encode()
+    assert client("read", daemon.file("a.bin"), "0", "1")["data"] == "78"
+    assert "errno" in client("read", daemon.file("a.bin"), "4096", "1")
+    assert client("read", daemon.file("n"), "0", "1")["data"] == "01"
