@@ -225,6 +225,8 @@ class Control:
 
     def _inject(self, request: Inject) -> dict[str, Any]:
         node = self._file(request.file)
+        if node.passed_through:
+            raise SpecError(f"{printable(node.path())} is passed through while it is open: its pages are not mapfs's")
         return {"rules": node.inject(request.rules, clear=request.clear)}
 
     async def _drop(self, request: Drop) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from mapfs.errors import SourceError, errno_of, reason_of
 from mapfs.fuse import wire
 from mapfs.fuse.files import OpenFile
-from mapfs.sources.base import Buffer
+from mapfs.sources.base import Buffer, Source
 from mapfs.trace import events
 from mapfs.trace.facts import FactSender, ReasonFact
 from mapfs.trace.processes import Threads
@@ -66,7 +67,9 @@ def perform(demand: Demand) -> Buffer:
         if demand.opcode == wire.FALLOCATE:
             node.allocate(demand.how, demand.offset, demand.size)
             return b""
-        return wire.LSEEK_OUT.pack(source.seek(demand.offset, demand.how))
+        # what was stored into a mapping and not written back yet is data, but the source does not know it
+        seek = partial(Source.seek, source) if node.writers else source.seek
+        return wire.LSEEK_OUT.pack(seek(demand.offset, demand.how))
 
 
 class Answers:

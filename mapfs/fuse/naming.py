@@ -47,7 +47,7 @@ class Naming(pyfuse3.Operations):
         """What the kernel is told of `node`; pages of a content that is no more are dropped before."""
         if isinstance(node, FileNode):
             self._files.refresh(node)
-            if node.stale:
+            if node.stale and self._notifier.works:  # with the plain link the next opening drops them
                 node.cached = node.generation
                 await waiting(self._notifier.drop, node)
         return attributes(node, entry)
@@ -113,8 +113,8 @@ class Naming(pyfuse3.Operations):
                 raise refused(errno.EISDIR if stat.S_ISDIR(entry.mode) else errno.ENXIO) from None
             told = await self._told(found, entry)
             return await self._open(found, flags), told
-        handle, _ = self._files.open(node, writing=flags & os.O_ACCMODE != os.O_RDONLY)
-        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=True), await self._told(node, entry)
+        opened = await self._open(node, flags & ~os.O_TRUNC)
+        return opened, await self._told(node, entry)
 
     async def _open(self, node: FileNode, flags: int) -> pyfuse3.FileInfo:
         raise NotImplementedError

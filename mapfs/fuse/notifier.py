@@ -35,6 +35,11 @@ class Notifier:
         """The own link has the device."""
         self._device = device
 
+    @property
+    def works(self) -> bool:
+        """Whether the kernel can be told: with the plain link it cannot."""
+        return self._device is not None
+
     def drop(self, node: FileNode, offset: int = 0, size: int = 0) -> bool:
         """Takes pages out of the page cache, dirty ones written back before; `size` 0: to the end of the file."""
         began = time.monotonic_ns()

@@ -50,6 +50,7 @@ class Passthrough:
             known = self._registered(node)
             if known is not None:
                 self._ids[node] = known
+                node.passed_through = True
         return known
 
     def _registered(self, node: FileNode) -> int | None:
@@ -72,5 +73,6 @@ class Passthrough:
     def released(self, node: FileNode) -> None:
         """A handle of `node` went."""
         if not node.opens and (known := self._ids.pop(node, None)) is not None:
+            node.passed_through = False
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self._device, _CLOSE, struct.pack("=I", known))

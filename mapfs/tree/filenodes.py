@@ -42,6 +42,7 @@ class FileNode(Node):
         self.opens = 0
         self.writers = 0
         self.removed = False
+        self.passed_through = False  # the kernel maps its backing itself, while it is open
         self.trace_id = 0  # what the trace calls this version of it
         self.pushing = threading.Lock()  # held while pages are pushed: nobody may begin to write meanwhile
         self._digests = Digests() if terms.coherency is Coherency.LIVE else None
@@ -194,8 +195,9 @@ class FileNode(Node):
 
     def _judge(self, version: Hashable) -> None:
         if version != self.version or not self.generation:
-            # of a live file the watcher sees to the pages, one by one
-            if self.terms.coherency not in (Coherency.FIXED, Coherency.LIVE) or not self.generation:
+            # of a live file the watcher sees to the pages, one by one; those passed through are the backing's own
+            own = self.terms.coherency not in (Coherency.FIXED, Coherency.LIVE) and not self.passed_through
+            if own or not self.generation:
                 self.generation += 1
             self.version = version
 

@@ -13,7 +13,7 @@ import pytest
 
 from mapfs.sources.pages import page_bytes
 from tests.conftest import Mounter
-from tests.support import Client, Daemon, client, python, wait_until
+from tests.support import Client, Daemon, client, mapfs, python, wait_until
 
 PAGE = mmap.PAGESIZE
 READER = """
@@ -217,6 +217,8 @@ def test_passthrough_maps_the_backings_own_pages(mount: Mounter, tmp_path: Path)
         assert reader.ask(f"byte {5 * PAGE}") == "99"  # at once: it is the same page
         store(Path(daemon.file("d")), 6 * PAGE, b"\x62")
         assert data.read_bytes()[6 * PAGE] == 98
+        refused = mapfs("inject", daemon.file("d"), "error=EIO", check=False)
+        assert (refused.returncode, "is passed through while it is open" in refused.stderr) == (2, True)
     assert client("touch", daemon.file("m/data"), "0-3")["numbers"] == [0, 1, 2, 3]
     with open(daemon.file("m/made"), "wb") as file:
         file.write(b"made")

@@ -132,6 +132,25 @@ def test_growth_truncation_and_holes(mount: Mounter, tmp_path: Path) -> None:
         assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == 0
 
 
+def test_what_is_stored_and_not_written_back_is_no_hole(mount: Mounter, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.touch()
+    os.truncate(data, 1 << 20)
+    daemon = mount(f"d=file:{data},rw")
+    code = """
+        import mmap, os, sys
+        fd = os.open(sys.argv[1], os.O_RDWR)
+        assert os.lseek(os.open(sys.argv[1], os.O_RDONLY), 0, os.SEEK_HOLE) == 1 << 20
+        m = mmap.mmap(fd, 0)
+        m[500_000] = 7
+        assert os.lseek(fd, 0, os.SEEK_DATA) <= 500_000
+    """
+    python(code, daemon.file("d"))
+    with open(daemon.file("d"), "rb") as file:
+        assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 500_000 // 4096 * 4096
+        assert os.lseek(file.fileno(), 600_000, os.SEEK_HOLE) == 600_000
+
+
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
 def test_an_error_of_the_daemon_comes_back_from_msync_and_is_logged(mount: Mounter, tmp_path: Path, fault: str) -> None:
     data = tmp_path / "data"
