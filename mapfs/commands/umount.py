@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mapfs.client import ask
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse import device
 from mapfs.fuse.holders import holders
@@ -54,9 +55,23 @@ def _try(path: str, *, lazy: bool, alive: bool) -> bool:
         if not isinstance(error.__cause__, OSError) and alive:
             raise
         if lazy or not alive:
+            if alive:
+                _hurry(path)
             device.unmount(path, lazy=True)
         return alive
     return False
+
+
+def _hurry(path: str) -> None:
+    """Ends delays that were asked for: they are not to keep a mount that nobody sees. A daemon that hangs is left."""
+
+    def ask_it() -> None:
+        with contextlib.suppress(MapfsError):
+            ask(path, "hurry")
+
+    asker = threading.Thread(target=ask_it, daemon=True)
+    asker.start()
+    asker.join(_ANSWER_WITHIN)
 
 
 def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int]]:

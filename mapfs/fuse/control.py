@@ -71,11 +71,15 @@ class Discard(_Request, tag="discard"):
     file: str | int
 
 
+class Hurry(_Request, tag="hurry"):
+    """Put nothing off any more: the mount is about to be detached."""
+
+
 class List(_Request, tag="files"):
     """What is served."""
 
 
-Request = Add | Remove | Inject | Drop | Commit | Discard | List
+Request = Add | Remove | Inject | Drop | Commit | Discard | Hurry | List
 _decode = msgspec.json.Decoder(Request).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -111,8 +115,9 @@ class ControlSession:
 class Control:
     """Does what the lines ask for, in one mount."""
 
-    def __init__(self, tree: Tree, notifier: Notifier, mountpoint: str) -> None:
+    def __init__(self, tree: Tree, notifier: Notifier, mountpoint: str, hurry: Callable[[], int]) -> None:
         self._tree = tree
+        self._hurry = hurry
         self._notifier = notifier
         self._mountpoint = mountpoint
         self._st_dev = -1
@@ -172,6 +177,8 @@ class Control:
                 return await self._overlay(self._file(request.file), commit=True)
             case Discard():
                 return await self._overlay(self._file(request.file), commit=False)
+            case Hurry():
+                return {"hurried": self._hurry()}
             case List():
                 return {"files": [_described(node) for node in self._served(self._tree.root)]}
 

@@ -119,7 +119,7 @@ class Mount:
         self._notifier = Notifier(ring)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
-        self._control = Control(tree, self._notifier, self._path)
+        self._control = Control(tree, self._notifier, self._path, lambda: self._pagers.hurry() if self._pagers else 0)
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "ctl": self._control.open}
         add_control(tree, openers, writable=frozenset({"ctl"}))
         self._operations = Operations(

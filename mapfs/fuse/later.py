@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from mapfs.fuse import wire
 from mapfs.fuse.demand import Demand
 
 
@@ -19,9 +20,24 @@ class Later:
         self._order = itertools.count().__next__  # for those of the same time
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._hurrying = False
 
-    def add(self, when: float, demand: Demand) -> None:
-        """`when` is a time of `time.monotonic`."""
+    def put_off(self, demand: Demand) -> bool:
+        """Whether the source wants the read put off, which is asked once; then it is handed to `due` at its time."""
+        if demand.opcode != wire.READ or demand.held or self._hurrying:
+            return False
+        demand.held = True
+        try:
+            source = demand.file.node.source
+            seconds = source.hold(demand.offset, demand.size) if source is not None else 0.0
+        except Exception:  # the source's own affair: its read will say what is wrong
+            return False
+        if seconds <= 0:
+            return False
+        self._add(time.monotonic() + seconds, demand)
+        return True
+
+    def _add(self, when: float, demand: Demand) -> None:
         with self._changed:
             heapq.heappush(self._heap, (when, self._order(), demand))
             if self._thread is None:
@@ -29,6 +45,16 @@ class Later:
                 self._thread.start()
             elif self._heap[0][2] is demand:
                 self._changed.notify()
+
+    def flush(self) -> int:
+        """Hands all of them to `due` now, and puts nothing off from then on; how many there were."""
+        with self._changed:
+            self._hurrying = True
+            waiting = [demand for _, _, demand in sorted(self._heap, key=lambda one: one[:2])]
+            self._heap.clear()
+        for demand in waiting:
+            self._due(demand)
+        return len(waiting)
 
     def close(self) -> None:
         """Forgets what is waiting, and ends the thread."""

@@ -95,6 +95,10 @@ class Pagers:
         with self._changed:
             self._changed.notify_all()
 
+    def hurry(self) -> int:
+        """From now on no read is put off, and those that were are taken up; how many."""
+        return self._later.flush()
+
     def abandon_if_killed(self, demand: Demand) -> bool:
         """Answers `demand` if its thread is being killed, which could not end otherwise. True: it is over."""
         if demand.unique not in self._inflight:
@@ -229,7 +233,7 @@ class Pagers:
             self._inflight[demand.unique] = demand
             if self._closing and demand.opcode == wire.READ:
                 pass
-            elif self._put_off(demand):
+            elif self._later.put_off(demand):
                 return False
             elif self._idle:
                 self._vacant = True
@@ -244,21 +248,6 @@ class Pagers:
                 return False
         self._abandon(demand.unique, SourceError("the mount is ending"))
         return False
-
-    def _put_off(self, demand: Demand) -> bool:
-        """Whether the source wants the read put off; then it is taken up again by `_due`. Called with the lock held."""
-        if demand.opcode != wire.READ or demand.held:
-            return False
-        demand.held = True
-        try:
-            source = demand.file.node.source
-            seconds = source.hold(demand.offset, demand.size) if source is not None else 0.0
-        except Exception:  # the source's own affair: its read will say what is wrong
-            return False
-        if seconds <= 0:
-            return False
-        self._later.add(time.monotonic() + seconds, demand)
-        return True
 
     def _due(self, demand: Demand) -> None:
         """A read was put off for long enough."""

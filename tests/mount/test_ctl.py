@@ -150,6 +150,23 @@ def test_a_delay_with_many_waiters_holds_up_only_them(mount: Mounter) -> None:
             one.__exit__()
 
 
+def test_delays_end_when_a_mount_is_detached(mount: Mounter) -> None:
+    daemon = mount("slow=pages:64p,delay=1h", "-q", wait=False).wait_mounted()
+    code = "import mmap, os, sys\nm = mmap.mmap(os.open(sys.argv[1], 0), 0, prot=1)\nprint(m[int(sys.argv[2]) * 4096])"
+    waiting = [Client(code, daemon.file("slow"), page) for page in range(8)]
+    try:
+        wait_until(lambda: daemon.stats()["daemon"]["waiting_demands"] == 8, "8 demands that wait")
+        assert "is busy" in mapfs("umount", daemon.path, check=False).stderr
+        assert "is detached" in mapfs("umount", "--lazy", daemon.path).stdout
+        for page, one in enumerate(waiting):
+            assert one.process.stdout and one.process.stdout.readline() == f"{page}\n"
+            assert one.process.wait(30) == 0
+        assert daemon.wait_end() == 0
+    finally:
+        for one in waiting:
+            one.__exit__()
+
+
 def test_a_delay_ends_when_its_time_has_come_and_probability_and_times_hold(mount: Mounter) -> None:
     daemon = mount("p=pages:64p", "-q", wait=False).wait_mounted()
     assert client("touch", daemon.file("p"), "0")["numbers"] == [0]
