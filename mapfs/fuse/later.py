@@ -32,19 +32,19 @@ class Later:
             seconds = source.hold(demand.offset, demand.size) if source is not None else 0.0
         except Exception:  # the source's own affair: its read will say what is wrong
             return False
-        if seconds <= 0:
-            return False
-        self._add(time.monotonic() + seconds, demand)
-        return True
+        return seconds > 0 and self._add(time.monotonic() + seconds, demand)
 
-    def _add(self, when: float, demand: Demand) -> None:
+    def _add(self, when: float, demand: Demand) -> bool:
         with self._changed:
+            if self._hurrying or self._closed:
+                return False
             heapq.heappush(self._heap, (when, self._order(), demand))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="later", daemon=True)
                 self._thread.start()
             elif self._heap[0][2] is demand:
                 self._changed.notify()
+            return True
 
     def flush(self) -> int:
         """Hands all of them to `due` now, and puts nothing off from then on; how many there were."""
