@@ -24,6 +24,7 @@ from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
 from mapfs.fuse.link import Link
 from mapfs.fuse.live import Watcher
+from mapfs.fuse.naming import TASKS
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
@@ -44,7 +45,6 @@ from mapfs.units import PAGE_SIZE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
-_TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
 _READY_WITHIN = 10.0
 _FLUSH_EVERY = 1.0  # seconds
 _SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a mount in use is detached
@@ -223,7 +223,7 @@ class Mount:
                     self._link.start()
                     self._pagers.start()
                 try:
-                    await pyfuse3.main(max_tasks=_TASKS)
+                    await pyfuse3.main(max_tasks=TASKS)
                 except Exception as error:
                     self._failure = self._failure or first(error)
                 self._bridge.close()

@@ -4,6 +4,7 @@ Each translates a call into one of the tree. What takes long runs on a thread th
 """
 
 import errno
+import functools
 import os
 import stat
 from collections.abc import Callable
@@ -22,11 +23,20 @@ from mapfs.tree.nodes import DirectoryNode, Node
 from mapfs.tree.tree import Tree
 
 _R = TypeVar("_R")
+TASKS = 1000  # requests that pyfuse3 works on at once; control files keep theirs waiting
 
 
 async def waiting(call: Callable[..., _R], *args: Any) -> _R:
-    """`call(*args)` on a thread that may wait; given up if the mount ends meanwhile."""
-    return await trio.to_thread.run_sync(call, *args, abandon_on_cancel=True)
+    """`call(*args)` on a thread that may wait; given up if the mount ends meanwhile.
+
+    There may be as many as pyfuse3 has tasks: a source that hangs is not to use up the threads of the others.
+    """
+    return await trio.to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=_limiter())
+
+
+@functools.lru_cache
+def _limiter() -> trio.CapacityLimiter:
+    return trio.CapacityLimiter(TASKS)
 
 
 def refused(number: int) -> OSError:
@@ -48,8 +58,9 @@ class Naming(pyfuse3.Operations):
         if isinstance(node, FileNode):
             self._files.refresh(node)
             if node.stale and self._notifier.works:  # with the plain link the next opening drops them
-                node.cached = node.generation
+                generation = node.generation
                 await waiting(self._notifier.drop, node)
+                node.cached = max(node.cached, generation)  # until then whoever opens it has to drop them too
         return attributes(node, entry)
 
     async def _told(self, node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
