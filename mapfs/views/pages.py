@@ -5,7 +5,7 @@ says. The bar shows how much of a column is resident, coloured by the process th
 below it how often the page of it that was demanded most was demanded, 9 standing for nine or more.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,16 +109,22 @@ def _picture(pages: Pages, console: Console) -> None:
     each = -(-pages.count // (width * _MOST_ROWS))
     colours = _palette(pages.brought)
     filled = _filled(pages, each)
+    demanded: Counter[int] = Counter()  # by column, as `brought` is
+    for page, count in pages.demands.items():
+        demanded[page // each] = max(demanded[page // each], count)
+    brought: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for page, who in pages.brought.items():
+        brought[page // each][who] += 1
     for first in range(0, pages.count, width * each):
         bar, heat = Text(), Text()
         for start in range(first, min(first + width * each, pages.count), each):
             members = range(start, min(start + each, pages.count))
             count = filled.get(start // each, 0)
-            bringers = Counter(pages.brought[page] for page in members if page in pages.brought).most_common(1)
+            bringers = brought[start // each].most_common(1)
             style = colours.get(bringers[0][0], "") if bringers else ""
             shade = "?" if pages.resident is None else _SHADES[-(-count * 4 // len(members))]
             bar.append(shade if shade != " " else "·", style if shade != " " else "dim")
-            demands = max(pages.demands.get(page, 0) for page in members)
+            demands = demanded[start // each]
             heat.append(str(min(demands, 9)) if demands else " ", style)
         console.print(Text(f"{first * PAGE_SIZE:#x}".rjust(gutter - 1) + " ").append(bar), highlight=False)
         if heat.plain.strip():
