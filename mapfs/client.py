@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mapfs.errors import MapfsError, MountError, UsageError, reason_of
-from mapfs.fuse.device import TYPE, mount_points
+from mapfs.fuse.device import TYPE, MountPoint, mount_points
 
 CTL = os.path.join(".mapfs", "ctl")
 
@@ -53,16 +53,25 @@ def _unreachable(mount: str, error: OSError) -> MapfsError:
 
 
 def target(path: str) -> Target:
-    """The file at `path`, which lies in a mount. Raises MountError where it does not."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise MountError(f"cannot look at {path}: {error.strerror}") from error
+    """The file at `path`, which lies in a mount. Raises MountError where it does not, UsageError for a directory."""
+    status = _status(path)
     if stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a directory; name a file in it, as in /tmp/x/pages")
+    mount = mount_of(path)
+    return Target(mount.path, os.path.relpath(os.path.realpath(path), mount.path), status.st_ino)
+
+
+def mount_of(path: str) -> MountPoint:
+    """The mount that `path` lies in. Raises MountError where that is none of mapfs."""
+    device, real = _status(path).st_dev, os.path.realpath(path)
     for mount in reversed(mount_points()):
-        if mount.type == TYPE and mount.device == status.st_dev:
-            name = os.path.relpath(os.path.realpath(path), mount.path)
-            if not name.startswith(os.pardir + os.sep):
-                return Target(mount.path, name, status.st_ino)
+        if mount.type == TYPE and mount.device == device and (real == mount.path or real.startswith(mount.path + "/")):
+            return mount
     raise MountError(f"{path} is in no mapfs mount; give MNT/FILE, as in /tmp/x/pages")
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise MountError(f"cannot look at {path}: {error.strerror}") from error

@@ -11,8 +11,8 @@ import click
 from mapfs.client import ask
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse import device
-from mapfs.fuse.holders import holders
 from mapfs.trace.reader import mount_stats
+from mapfs.trace.users import users_of
 
 _ANSWER_WITHIN = 2.0  # seconds for a mount to say who serves it; one that hangs is unmounted all the same
 _END_WITHIN = 60.0  # seconds for the daemon and its recorder to finish the trace
@@ -37,7 +37,7 @@ def _unmount(path: str, *, lazy: bool) -> None:
         alive, servers = _servers(path, stack)
         busy = _try(path, lazy=lazy, alive=alive)
         if busy and not lazy:
-            users = ", ".join(holders(mounted.device)[:5]) or "some program"
+            users = ", ".join(user.name for user in users_of(mounted.device).users[:5]) or "some program"
             raise MountError(f"{path} is busy: used by {users}; end them, or detach it with --lazy")
         if busy:
             click.echo(f"{path} is detached; it ends with the last program that uses it")
