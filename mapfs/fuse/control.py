@@ -187,7 +187,7 @@ class Control:
     async def _add(self, request: Add) -> dict[str, Any]:
         spec = build.parse_added(request.spec)
         build.check_place(self._tree, request.name)
-        source = await trio.to_thread.run_sync(build.open_source, request.name, spec, self._mountpoint)
+        source = await waiting(build.open_source, request.name, spec, self._mountpoint)
         try:
             if isinstance(source, DirectorySource):
                 source.hide(self._st_dev)
@@ -199,8 +199,8 @@ class Control:
 
     async def _remove(self, name: str) -> dict[str, Any]:
         node, parent, key = build.detach(self._tree, name)
-        await waiting(self._notifier.drop_name, parent, key)
         node.remove()
+        await waiting(self._notifier.drop_name, parent, key)
         return {"removed": printable(name)}
 
     def _served(self, directory: FixedDirectory) -> list[Node]:

@@ -130,6 +130,7 @@ class Mount:
             ring,
             self._notifier,
             self._watcher,
+            self._opened,
             self._released,
             self._warn,
         )
@@ -187,6 +188,12 @@ class Mount:
     def _find_device(self) -> None:
         here = device.mounted_at(self._path)
         self._st_dev = here.device if here else -1
+
+    def _opened(self, node: FileNode) -> None:
+        """A handle of `node` was made, and nobody has it yet."""
+        self._watcher.opened(node)
+        if self._passthrough is not None:
+            self._passthrough.opened(node)
 
     def _released(self, node: FileNode) -> None:
         """A handle of `node` went."""

@@ -44,6 +44,12 @@ def refused(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def resized(node: FileNode, size: int) -> None:
+    """Cuts the file off, or continues it; may wait."""
+    with node.pushing:  # a page that is pushed past the new end would make the kernel's file longer
+        node.resize(size)
+
+
 class Naming(pyfuse3.Operations):
     """The writing half of the name space. Every name is in a mirror, or the answer is EROFS."""
 
@@ -103,9 +109,11 @@ class Naming(pyfuse3.Operations):
         return await self._attributes(node, node.entry())
 
     async def _resize(self, node: FileNode, size: int) -> None:
+        if node.opened is None and node.slow:
+            node.opened_as(await waiting(node.new_source))
         node.acquire(writing=True)
         try:
-            await waiting(node.resize, size)
+            await waiting(resized, node, size)
         finally:
             node.release(writing=True)
 

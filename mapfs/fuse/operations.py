@@ -18,7 +18,7 @@ from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, perform
 from mapfs.fuse.files import Files
 from mapfs.fuse.live import Watcher
-from mapfs.fuse.naming import Naming, refused, waiting
+from mapfs.fuse.naming import Naming, refused, resized, waiting
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.translate import translated
 from mapfs.sources.base import Buffer, Entry
@@ -51,6 +51,7 @@ class Operations(Naming):
         ring: Ring,
         notifier: Notifier,
         watcher: Watcher,
+        opened: Callable[[FileNode], None],
         released: Callable[[FileNode], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -60,6 +61,7 @@ class Operations(Naming):
         self._answers = answers
         self._ring = ring
         self._watcher = watcher
+        self._opened = opened
         self._released = released
         self._warn = warn
         self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
@@ -199,20 +201,22 @@ class Operations(Naming):
                 raise
         if live and writing:  # pages that are being pushed are not to overwrite what is stored next
             await waiting(node.pushing.acquire)
+        idle = not node.opens
         try:
             handle, keep = self._files.open(node, writing=writing)
+            self._opened(node)
         finally:
             if live and writing:
                 node.pushing.release()
         try:
             if flags & os.O_TRUNC:
-                await waiting(node.resize, 0)
-            if live and node.opens == 1:
+                await waiting(resized, node, 0)
+            if live and idle:
                 await waiting(self._watcher.check, node)
         except BaseException:
             self._files.release(handle)
+            self._released(node)
             raise
-        self._watcher.opened(node)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=keep)
 
     @translated

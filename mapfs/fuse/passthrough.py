@@ -42,16 +42,15 @@ class Passthrough:
     def id_for(self, handle: int) -> int | None:
         """What the kernel calls the backing of the file that was opened as `handle`; None: mapfs serves it."""
         file = self._files.handles.get(handle)
-        if file is None or file.node.terms.coherency is not Coherency.PASSTHROUGH:
-            return None
-        node = file.node
-        known = self._ids.get(node)
-        if known is None and node.opens == 1:  # an inode that mapfs serves to somebody has to stay that way
+        return None if file is None else self._ids.get(file.node)
+
+    def opened(self, node: FileNode) -> None:
+        """A handle of `node` was made. Its first one decides for all, since the kernel wants one way for an inode."""
+        if node.terms.coherency is Coherency.PASSTHROUGH and node.opens == 1:
             known = self._registered(node)
             if known is not None:
                 self._ids[node] = known
                 node.passed_through = True
-        return known
 
     def _registered(self, node: FileNode) -> int | None:
         fd = node.source.backing_fd if node.source is not None else None

@@ -94,10 +94,10 @@ class FileNode(Node):
 
     def _set(self, source: Source | None) -> None:
         """Lets `source` be what the file is made of, with what the mount puts around it."""
-        self._opened = source
-        layered, self.served = source, None
+        layered, served = source, None
         if layered is not None and self._digests is not None:
-            layered = self.served = Served(layered, self._digests)
+            layered = served = Served(layered, self._digests)
+        self._opened, self.served = source, served
         if layered is not None and self._rules is not None:
             layered = Injected(layered, self._rules)
         self.source = layered
