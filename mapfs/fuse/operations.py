@@ -203,6 +203,8 @@ class Operations(Naming):
             await waiting(node.pushing.acquire)
         idle = not node.opens
         try:
+            if node.removed:  # in the meantime
+                raise refused(errno.ENOENT)
             handle, keep = self._files.open(node, writing=writing)
             self._opened(node)
         finally:
