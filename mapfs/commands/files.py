@@ -12,7 +12,7 @@ from rich.console import Console
 from mapfs.client import ask
 from mapfs.trace.residency import residency
 
-_UNFOLDED = 10_000  # columns for a program that reads
+_PIPE_WIDTH = 300  # a name or a spec that is folded cannot be found by grep
 
 
 @click.command(short_help="List what a mount serves, and from what.")
@@ -30,7 +30,7 @@ def command(mount: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
-        render(rows, Console(width=None if sys.stdout.isatty() else _UNFOLDED))
+        render(rows, Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH))
 
 
 def _add_residency(row: dict[str, Any], mount: str) -> None:

@@ -10,6 +10,8 @@ from rich.text import Text
 from mapfs.units import PAGE_SIZE, format_size, page_count
 from mapfs.views.lines import visible
 
+_MOST_SPEC = 120  # characters
+
 
 def render(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Prints the rows of `mapfs files --json`."""
@@ -25,11 +27,16 @@ def render(rows: Sequence[dict[str, Any]], console: Console) -> None:
             row["mode"] or "?",
             row["coherency"] or "?",
             f"{row['open']:,}",
-            Text(visible(row["spec"])),
+            Text(_shortened(visible(row["spec"]))),
         )
         for rule in row["rules"]:
             table.add_row("", "", "", "", "", "", Text(f"injected: {rule}", style="red"))
     console.print(table)
+
+
+def _shortened(spec: str) -> str:
+    """A spec may hold a whole text; --json has all of it."""
+    return spec if len(spec) <= _MOST_SPEC else spec[: _MOST_SPEC - 1] + "…"
 
 
 def _resident(row: dict[str, Any]) -> str:
