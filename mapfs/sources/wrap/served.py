@@ -3,15 +3,17 @@ rests on. Not an option of a spec; the mount puts it around a file that is watch
 
 Of each page that is read a 64-bit hash is kept (8 bytes a page). `changes` reads the pages again and compares: in
 pieces of `_CHUNK` pages where many of them were served, whose digest as a whole mostly says that nothing changed,
-and that without the interpreter lock; else page by page. What a mount writes itself is no change.
+and that without the interpreter lock; else page by page. What a mount writes itself is no change. The hash is XXH3: a
+page takes 0.2 us and a GiB a tenth of what BLAKE2b takes, and nobody gains by making two contents look alike.
 """
 
-import hashlib
 import os
 import stat
 import threading
 from array import array
 from collections.abc import Hashable, Iterator
+
+import xxhash
 
 from mapfs.sources.base import Buffer, Source
 from mapfs.sources.wrap.base import Wrapper
@@ -22,8 +24,8 @@ _DENSE = 32  # served pages of a chunk from which on it is read as a whole
 _NONE, _SUSPECT = 0, 1  # in place of a hash: never served; what the page cache has is not known
 
 
-def _hash(data: bytes) -> int:
-    found = hash(data)  # SipHash with a key of this process (PEP 456)
+def _hash(data: Buffer) -> int:
+    found = xxhash.xxh3_64_intdigest(data)
     return found if found not in (_NONE, _SUSPECT) else 2
 
 
@@ -47,9 +49,18 @@ class Digests:
         number, at = divmod(page, _CHUNK)
         chunk = self.chunks.get(number)
         if chunk is None:
-            chunk = self.chunks[number] = array("q", bytes(8 * _CHUNK))
+            chunk = self.chunks[number] = array("Q", bytes(8 * _CHUNK))
         chunk[at] = value
         self.fresh.add(number)
+
+    def suspect(self, first: int, last: int) -> None:
+        """What the page cache has of those pages from `first` to `last` that were served is not known any more."""
+        for number, chunk in self.chunks.items():
+            start = number * _CHUNK
+            for at in range(max(first - start, 0), min(last + 1 - start, _CHUNK)):
+                if chunk[at] != _NONE:
+                    chunk[at] = _SUSPECT
+                    self.fresh.add(number)
 
     def forget(self, first: int = 0, last: int | None = None) -> None:
         """Pages from `first` to `last` are in the page cache no more."""
@@ -57,7 +68,7 @@ class Digests:
             start = number * _CHUNK
             low, high = max(first - start, 0), _CHUNK if last is None else min(last + 1 - start, _CHUNK)
             if low < high:
-                chunk[low:high] = array("q", bytes(8 * (high - low)))
+                chunk[low:high] = array("Q", bytes(8 * (high - low)))
                 self.fresh.add(number)
                 if not any(chunk):
                     del self.chunks[number]
@@ -85,18 +96,21 @@ class Served(Wrapper):
         digests = self.digests
         if offset % PAGE_SIZE:
             return data  # never by the page cache
-        content = bytes(data)
-        for at in range(0, len(content), PAGE_SIZE):
+        view = memoryview(data).cast("B")
+        for at in range(0, len(view), PAGE_SIZE):
             page = (offset + at) // PAGE_SIZE
-            found, before = _hash(content[at : at + PAGE_SIZE]), digests.get(page)
+            found, before = _hash(view[at : at + PAGE_SIZE]), digests.get(page)
             if before != found:
                 # not what was served before: whether the page cache has the one or the other, nobody can tell
                 digests.set(page, found if before == _NONE else _SUSPECT)
-        return content
+        return data
 
     def write(self, offset: int, data: Buffer) -> None:
         with self.digests.lock:
-            known = {page: self._patched(page, offset, data) for page in page_span(offset, len(data))}
+            pages = {*page_span(offset, len(data))}
+            if offset > self.inner.size:  # the page that was the last one goes on with zeroes
+                pages.add(self.inner.size // PAGE_SIZE)
+            known = {page: self._patched(page, offset, data) for page in pages}
             self.inner.write(offset, data)
             for page, value in known.items():
                 if value != _NONE:
@@ -108,7 +122,7 @@ class Served(Wrapper):
         size = max(self.inner.size, offset + len(data))
         end = min(start + PAGE_SIZE, size)
         if offset <= start and offset + len(data) >= end:
-            return _hash(bytes(data[start - offset : end - offset]))
+            return _hash(memoryview(data)[start - offset : end - offset])
         before = self.digests.get(page)
         if before == _NONE:
             return _NONE
@@ -117,8 +131,9 @@ class Served(Wrapper):
             return _SUSPECT
         made = bytearray(old.ljust(end - start, b"\0"))
         low, high = max(offset, start), min(offset + len(data), end)
-        made[low - start : high - start] = data[low - offset : high - offset]
-        return _hash(bytes(made))
+        if low < high:
+            made[low - start : high - start] = data[low - offset : high - offset]
+        return _hash(made)
 
     def resize(self, size: int) -> None:
         with self.digests.lock:
@@ -126,15 +141,13 @@ class Served(Wrapper):
             self.inner.resize(size)
             self.digests.forget(-(-size // PAGE_SIZE))
             for page in {size // PAGE_SIZE, old // PAGE_SIZE}:
-                if self.digests.get(page) != _NONE:
-                    self.digests.set(page, _SUSPECT)
+                self.digests.suspect(page, page)
 
     def allocate(self, mode: int, offset: int, size: int) -> None:
         with self.digests.lock:
             self.inner.allocate(mode, offset, size)
-            for page in page_span(offset, size):
-                if self.digests.get(page) != _NONE:
-                    self.digests.set(page, _SUSPECT)
+            pages = page_span(offset, size)
+            self.digests.suspect(pages.start, pages.stop - 1)
 
     def changes(self) -> Iterator[tuple[int, bytes]]:
         """Each served page whose content is another now, and that content; from then on it counts as served."""
@@ -154,7 +167,7 @@ class Served(Wrapper):
         if len(served) >= _DENSE:
             data = self._now(start, _CHUNK, same)
             if data is not None:
-                whole = hashlib.blake2b(data, digest_size=16).digest()
+                whole = xxhash.xxh3_128_digest(data)
                 if number not in self.digests.fresh and self.digests.whole.get(number) == whole:
                     return
                 self.digests.whole[number] = whole
