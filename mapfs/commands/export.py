@@ -1,0 +1,51 @@
+"""`mapfs export TRACE|MNT --to FORMAT`: a trace in the format of another program."""
+
+import contextlib
+import os
+import sys
+
+import click
+
+from mapfs.errors import TraceError
+from mapfs.trace.reader import open_trace, trace_events
+from mapfs.views.export import FORMATS, writer
+
+
+@click.command(short_help="Write a trace in the format of another program.")
+@click.argument("target", metavar="TRACE|MNT")
+@click.option("--to", "name", type=click.Choice(list(FORMATS)), required=True, help="Which format.")
+@click.option("-o", "--output", metavar="FILE", help="Where to.  [default: standard output]")
+@click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
+def command(target: str, name: str, output: str | None, force: bool) -> None:
+    """Write the events of a trace, or of a running mount, oldest first.
+
+    \b
+    ndjson    a JSON object a line, as mapfs log --json
+    csv       a table with a head line
+    perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait
+    prefetch  offset, length and file of what was needed, in that order
+    """
+    reading = open_trace(target)
+    write = writer(name)
+    if output is None:
+        write(trace_events(reading.connection), sys.stdout)
+        sys.stdout.flush()
+        return
+    try:
+        file = open(output, "w" if force else "x", encoding="utf-8", newline="")  # noqa: SIM115 -- closed below
+    except FileExistsError:
+        raise TraceError(f"{output} exists; choose another name, or replace it with --force") from None
+    except OSError as error:
+        raise TraceError(f"cannot write {output}: {error.strerror}") from error
+    try:
+        with file:
+            write(trace_events(reading.connection), file)
+    except BaseException as error:
+        if os.path.isfile(output):  # half of it would be taken for the whole
+            with contextlib.suppress(OSError):
+                os.unlink(output)
+        if isinstance(error, OSError):
+            raise TraceError(f"cannot write {output}: {error.strerror}") from error
+        raise
+    hint = "; next: open it at ui.perfetto.dev, or in a Perfetto of your own" if name == "perfetto" else ""
+    click.echo(f"{output} is written{hint}")

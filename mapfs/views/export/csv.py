@@ -1,0 +1,24 @@
+"""A table (RFC 4180): a head line with the keys of an event, then a line an event. Null is an empty cell.
+
+Where events were lost, a line has `lost` for its op, and in the column `lost` how many.
+"""
+
+import csv
+from typing import TextIO
+
+from mapfs.views.export import Events
+
+_COLUMNS = (
+    "time_ns", "wall_ns", "op", "class", "via", "direct", "file", "offset", "size", "page", "pages", "refaults", "tid",
+    "pid", "command", "container", "wait_ns", "error", "reason", "lost",
+)  # fmt: skip
+
+
+def write(events: Events, out: TextIO) -> None:
+    """All columns, always in the same order."""
+    table = csv.writer(out)
+    table.writerow(_COLUMNS)
+    for event in events:
+        if event["op"] == "lost":
+            event = {"op": "lost", "lost": event["count"]}
+        table.writerow(["" if (value := event.get(name)) is None else value for name in _COLUMNS])

@@ -1,0 +1,34 @@
+"""What was needed, in the order in which it was: a line a range, `OFFSET LENGTH FILE`, separated by tabs.
+
+Pages that follow one another in the order of the demands are one range, each page stands once, and FILE, the last
+field, has backslash escapes for what would break the line. Comments begin with `#`.
+"""
+
+from typing import TextIO
+
+from mapfs.views.export import Events
+from mapfs.views.lines import visible
+
+
+def write(events: Events, out: TextIO) -> None:
+    """Reads that succeeded; what was pushed, written or dropped is no demand."""
+    out.write("# offset\tlength\tfile\n")
+    seen: dict[str, set[int]] = {}
+    file, start, end, ended = "", 0, 0, 0
+    for event in events:
+        if event["op"] != "read" or event["error"] or event["direct"] or not event["size"]:
+            continue
+        pages = range(event["page"], event["page"] + event["pages"])
+        known = seen.setdefault(event["file"], set())
+        if known.issuperset(pages):
+            continue
+        known.update(pages)
+        first, last = event["offset"], event["offset"] + event["size"]
+        if event["file"] == file and first == end:
+            end = last
+            continue
+        if ended:
+            out.write(f"{start}\t{end - start}\t{visible(file)}\n")
+        file, start, end, ended = event["file"], first, last, 1
+    if ended:
+        out.write(f"{start}\t{end - start}\t{visible(file)}\n")
