@@ -28,6 +28,7 @@ class MountFact(msgspec.Struct, frozen=True, tag="mount"):
     pid: int
     monotonic_ns: int
     wall_ns: int
+    evidence: str = "requests"  # the tier: requests, faults or kernel
 
     @property
     def wall_offset(self) -> int:
@@ -60,6 +61,25 @@ class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
     uid: int
 
 
+class WatchedFact(msgspec.Struct, frozen=True, tag="watched"):
+    """From `time_ns` on, CLOCK_MONOTONIC, the page faults of this process are seen (tier faults)."""
+
+    pid: int
+    started: int
+    time_ns: int
+
+
+class RingsFact(msgspec.Struct, frozen=True, tag="rings"):
+    """Rings of samples that the kernel writes; a descriptor for each comes with it.
+
+    `device` is the st_dev of the mount, `roles` says what each ring holds; `size` is of each, bytes.
+    """
+
+    device: int
+    roles: list[str]
+    size: int
+
+
 class ReasonFact(msgspec.Struct, frozen=True, tag="reason"):
     """Why requests failed, in words."""
 
@@ -85,7 +105,22 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     served: bool
 
 
-Fact = MountFact | FileFact | ThreadFact | ReasonFact | EventsWanted | StatsWanted | Ended
+class Ending(msgspec.Struct, frozen=True, tag="ending"):
+    """The mount is about to be unmounted: what leaves the page cache from now on was not evicted."""
+
+
+Fact = (
+    MountFact
+    | FileFact
+    | ThreadFact
+    | WatchedFact
+    | RingsFact
+    | ReasonFact
+    | EventsWanted
+    | StatsWanted
+    | Ending
+    | Ended
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)

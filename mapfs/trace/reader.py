@@ -7,19 +7,21 @@ refused unless it says that it is a trace.
 
 import contextlib
 import errno
+import heapq
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from mapfs.errors import TraceError, errno_name, reason_of
-from mapfs.trace.events import OPS, Event, Lost
-from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.events import OPS
+from mapfs.trace.loader import Loader
 from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
 
 EVENTS = os.path.join(".mapfs", "events")
@@ -103,40 +105,62 @@ def mount_events(mount: str, *, follow: bool) -> Iterator[dict[str, Any]]:
 
 def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dict[str, Any]]:
     """The events of a trace past the serial number `after`, with the keys of docs/TRACE.md and `serial`."""
-    rows = connection.execute(_EVENTS, (after,))  # first: what is committed meanwhile is then in neither
-    losses = connection.execute(
-        "SELECT serial, count FROM losses WHERE serial > ? ORDER BY serial", (after,)
-    ).fetchall()
-    for row in rows:
-        serial, number, direct, *values = row
-        while losses and losses[0][0] <= serial:
-            yield _lost(*losses.pop(0))
+    newest = connection.execute(_NEWEST).fetchone()[0]  # what is committed meanwhile is then in none of them
+    bounds = (after, newest)
+    yield from heapq.merge(
+        _losses(connection, *bounds),
+        *(_rows(connection.execute(query, bounds)) for query in (_REQUESTS, _FAULTS, _EVICTIONS)),
+        key=itemgetter("serial"),
+    )
+
+
+def _rows(rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    for serial, number, direct, by_tid, by_pid, by_command, *values in rows:
         event = dict(zip(_KEYS, values, strict=True))
         event["op"] = OPS.get(event["op"], "?")
-        event["via"] = "?"
+        event["via"] = event["via"] or "?"
         event["direct"] = bool(direct)
         event["error"] = errno_name(number) if number else None
-        event.update(by=None, label=None, serial=serial)
+        by = {"tid": by_tid, "pid": by_pid, "command": by_command} if by_tid is not None else None
+        event.update(by=by, label=None, serial=serial)
         yield event
-    for loss in losses:
-        yield _lost(*loss)
 
 
-def _lost(serial: int, count: int) -> dict[str, Any]:
-    return {"op": "lost", "count": count, "skipped": False, "serial": serial}
+def _losses(connection: sqlite3.Connection, after: int, newest: int) -> Iterator[dict[str, Any]]:
+    rows = connection.execute(
+        "SELECT serial, count, what FROM losses WHERE serial > ? AND serial <= ? ORDER BY serial", (after, newest)
+    )
+    for serial, count, what in rows:
+        yield {"op": "lost", "count": count, "skipped": False, "samples": what == "samples", "serial": serial}
 
 
 _KEYS = (
-    "time_ns", "wall_ns", "op", "class", "file", "offset", "size", "page", "pages", "tid", "pid", "command",
-    "container", "wait_ns", "refaults", "reason",
+    "time_ns", "wall_ns", "op", "class", "via", "file", "offset", "size", "page", "pages", "tid", "pid", "command",
+    "container", "wait_ns", "total_ns", "refaults", "demanded", "reason",
 )  # fmt: skip
-_EVENTS = """
-    SELECT r.serial, r.errno, r.direct, r.time_ns, r.time_ns - m.monotonic_ns + m.wall_ns, r.op, r.class,
-        coalesce(f.path, '?'), r.offset, r.size, r.offset / m.page_size,
-        max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset / m.page_size),
-        nullif(r.tid, 0), t.pid, t.command, t.container, r.wait_ns, r.refaults, w.text
-    FROM requests r CROSS JOIN mount m LEFT JOIN files f ON f.id = r.file LEFT JOIN threads t ON t.id = r.thread
-    LEFT JOIN reasons w ON w.id = r.reason WHERE r.serial > ? ORDER BY r.serial"""
+_NEWEST = """
+    SELECT max(coalesce((SELECT max(serial) FROM requests), 0), coalesce((SELECT max(serial) FROM faults), 0),
+        coalesce((SELECT max(serial) FROM evictions), 0),
+        coalesce((SELECT max(serial + iif(what = 'events', count, 0) - 1) FROM losses), 0))"""
+_COLUMNS = """
+    e.time_ns, e.time_ns - m.monotonic_ns + m.wall_ns, {op}, {cls}, {via}, coalesce(f.path, '?'), e.offset, e.size,
+    e.offset / m.page_size, max(1, (e.offset + e.size + m.page_size - 1) / m.page_size - e.offset / m.page_size),
+    nullif(e.tid, 0), t.pid, t.command, t.container"""
+_JOINS = "CROSS JOIN mount m LEFT JOIN files f ON f.id = e.file LEFT JOIN threads t ON t.id = e.thread"
+_PAST = "WHERE e.serial > ? AND e.serial <= ? ORDER BY e.serial"
+_REQUESTS = f"""
+    SELECT e.serial, e.errno, e.direct, NULL, NULL, NULL, {_COLUMNS.format(op="e.op", cls="e.class", via="e.via")},
+        e.wait_ns, e.total_ns, e.refaults, e.demanded, w.text
+    FROM requests e {_JOINS} LEFT JOIN reasons w ON w.id = e.reason {_PAST}"""  # noqa: S608 -- constants
+_FAULTS = f"""
+    SELECT e.serial, 0, 0, b.tid, b.pid, b.command,
+        {_COLUMNS.format(op="e.op", cls="e.class", via="iif(e.op = 5, 'fault', 'read')")},
+        e.wait_ns, iif(e.class = 'JOINED', e.wait_ns, NULL), 0, NULL, NULL
+    FROM faults e {_JOINS} LEFT JOIN threads b ON b.id = e.by_thread {_PAST}"""  # noqa: S608 -- constants
+_EVICTIONS = f"""
+    SELECT e.serial, 0, 0, NULL, NULL, NULL, {_COLUMNS.format(op="7", cls="NULL", via="NULL")},
+        NULL, NULL, 0, NULL, NULL
+    FROM evictions e {_JOINS} {_PAST}"""  # noqa: S608 -- constants
 
 
 def has_ended(connection: sqlite3.Connection) -> bool:
@@ -183,86 +207,6 @@ def _of_mount(mount: str) -> Reading:
         if trace and os.access(trace, os.R_OK):
             return Reading(_of_file(trace))
     store = Store(":memory:")
-    loader = _Loader(store, mount, stats)
-    missing = loader.load(first, events)
+    missing = Loader(store, mount, stats).load(itertools.chain([first] if first else [], events))
     note = f"{missing:,} older events have left the ring; mount with --trace FILE to keep them all" if missing else None
     return Reading(store.connection, note)
-
-
-class _Loader:
-    """Turns events in JSON back into rows of a trace in memory."""
-
-    def __init__(self, store: Store, mount: str, stats: dict[str, Any]) -> None:
-        self._store = store
-        self._mount = mount
-        self._files: dict[str, FileFact] = {}
-        self._threads: dict[tuple[int, int | None, str | None], ThreadFact] = {}
-        names = ("mountpoint", "version", "link", "page_size", "readahead")
-        store.fact(
-            MountFact(**{name: stats[name] for name in names}, pid=stats["daemon"]["pid"], monotonic_ns=0, wall_ns=0)
-        )
-
-    def load(self, first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> int:
-        """Loads all; returns how many events were lost."""
-        everything = itertools.chain([first] if first else [], rest)
-        batch, serial = [], 0
-        for event in everything:
-            serial += event["count"] if event["op"] == "lost" else 1
-            batch.append(self._event(event, serial))
-        self._store.events(batch)
-        return sum(event.count for event in batch if isinstance(event, Lost))
-
-    def _event(self, event: dict[str, Any], serial: int) -> Event | Lost:
-        if event["op"] == "lost":
-            return Lost(event["count"])
-        return Event(
-            serial=serial,
-            time_ns=event["wall_ns"],
-            wait_ns=event["wait_ns"],
-            op=next(number for number, name in OPS.items() if name == event["op"]),
-            cls=event["class"],
-            file=self._file(event["file"]),
-            offset=event["offset"],
-            size=event["size"],
-            thread=(thread := self._thread(event)),
-            thread_key=thread.key if thread else 0,
-            tid=event["tid"] or 0,
-            errno=getattr(errno, event["error"] or "", 0),
-            reason=event["reason"],
-            refaults=event["refaults"],
-            direct=event["direct"],
-            unique=0,
-        )
-
-    def _file(self, path: str) -> FileFact:
-        fact = self._files.get(path)
-        if fact is None:
-            try:
-                size = os.stat(os.path.join(self._mount, path)).st_size
-            except OSError:
-                size = 0
-            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, "?", size, 1)
-            self._store.fact(fact)
-        return fact
-
-    def _thread(self, event: dict[str, Any]) -> ThreadFact | None:
-        if event["pid"] is None:
-            return None
-        key = (event["tid"], event["pid"], event["command"])
-        fact = self._threads.get(key)
-        if fact is None:
-            number = len(self._threads) + 1
-            fact = ThreadFact(
-                number,
-                event["tid"],
-                event["command"],
-                event["pid"],
-                0,
-                event["command"],
-                "",
-                event["container"],
-                0,
-            )
-            self._threads[key] = fact
-            self._store.fact(fact)
-        return fact

@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import Sequence
 
 from mapfs.errors import TraceError
-from mapfs.trace.events import OPS, Event, Lost
-from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact
+from mapfs.trace.events import EVICT, OPS, REQUESTS, Event, Lost
+from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact, WatchedFact
 
 APPLICATION_ID = 0x6D617066  # "mapf"
-FORMAT = 1
+FORMAT = 2
 
 SCHEMA = """
 CREATE TABLE mount (
@@ -25,6 +25,7 @@ CREATE TABLE mount (
     pid INTEGER NOT NULL,          -- of the daemon
     monotonic_ns INTEGER NOT NULL, -- CLOCK_MONOTONIC at the start, and
     wall_ns INTEGER NOT NULL,      -- Unix time at the same moment
+    evidence TEXT NOT NULL,        -- requests, faults (of watched processes) or kernel
     ended_ns INTEGER               -- CLOCK_MONOTONIC at the end; NULL while it lasts
 );
 CREATE TABLE files (
@@ -47,11 +48,11 @@ CREATE TABLE threads (
     uid INTEGER NOT NULL
 );
 CREATE TABLE requests (
-    serial INTEGER PRIMARY KEY,    -- order in which they were answered
+    serial INTEGER PRIMARY KEY,    -- place among all events
     time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC when it arrived
     wait_ns INTEGER NOT NULL,      -- until its answer
     op INTEGER NOT NULL,           -- ops.id
-    class TEXT,                    -- COLD, REFAULT, ERROR, WRITE; NULL: the evidence cannot tell
+    class TEXT,                    -- COLD, REFAULT, AHEAD, ERROR, WRITE; NULL: the evidence cannot tell
     file INTEGER NOT NULL,         -- files.id
     offset INTEGER NOT NULL,       -- bytes
     size INTEGER NOT NULL,         -- bytes
@@ -61,23 +62,64 @@ CREATE TABLE requests (
     reason INTEGER,                -- reasons.id
     refaults INTEGER NOT NULL,     -- pages of it that had been requested before
     direct INTEGER NOT NULL,       -- 1: through a descriptor with O_DIRECT
-    request INTEGER NOT NULL       -- the kernel's number of the request
+    request INTEGER NOT NULL,      -- the kernel's number of the request
+    via TEXT,                      -- fault, read; NULL: the evidence cannot tell
+    demanded INTEGER,              -- the first page that its thread waited for; NULL: none, or not known
+    total_ns INTEGER               -- from the page fault to the page; NULL: not known
+);
+CREATE TABLE faults (              -- pages that a process got from the page cache, for the first time, unasked
+    serial INTEGER PRIMARY KEY,    -- place among all events
+    time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC
+    wait_ns INTEGER,               -- of JOINED; NULL: not known
+    op INTEGER NOT NULL,           -- ops.id: fault or hit
+    class TEXT,                    -- AHEAD, SHARED, JOINED; NULL: who brought them in is not known
+    file INTEGER NOT NULL,         -- files.id
+    offset INTEGER NOT NULL,       -- bytes
+    size INTEGER NOT NULL,         -- bytes
+    thread INTEGER,                -- threads.id; NULL: not known
+    tid INTEGER NOT NULL,
+    by_thread INTEGER              -- threads.id: who brought them in; NULL: nobody known
+);
+CREATE TABLE evictions (           -- pages that left the page cache, but for those that mapfs dropped
+    serial INTEGER PRIMARY KEY,    -- place among all events
+    time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC
+    file INTEGER NOT NULL,         -- files.id
+    offset INTEGER NOT NULL,       -- bytes
+    size INTEGER NOT NULL,         -- bytes
+    thread INTEGER,                -- threads.id: in whose course; NULL: not known
+    tid INTEGER NOT NULL
+);
+CREATE TABLE watched (             -- of the tier faults: the processes whose faults are seen
+    pid INTEGER NOT NULL,
+    started INTEGER NOT NULL,      -- as in threads
+    time_ns INTEGER NOT NULL       -- CLOCK_MONOTONIC from when on
 );
 CREATE TABLE ops (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE reasons (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE losses (
-    serial INTEGER PRIMARY KEY,    -- the first that is missing
-    count INTEGER NOT NULL         -- how many are
+    serial INTEGER PRIMARY KEY,    -- the first that is missing; of samples, a number of their own
+    count INTEGER NOT NULL,        -- how many are
+    what TEXT NOT NULL             -- events, or samples: of evidence, for which the kernel had no room
 );
 CREATE VIEW events AS
-    SELECT r.serial, r.time_ns, r.time_ns - m.monotonic_ns + m.wall_ns AS wall_ns, r.wait_ns, o.name AS op,
-        r.class, f.path AS file, r.offset / m.page_size AS page, r.offset, r.size, t.pid, r.tid, t.command,
-        t.container, r.errno, w.text AS reason
-    FROM requests r CROSS JOIN mount m JOIN ops o ON o.id = r.op LEFT JOIN files f ON f.id = r.file
-    LEFT JOIN threads t ON t.id = r.thread LEFT JOIN reasons w ON w.id = r.reason;
+    SELECT e.serial, e.time_ns, e.time_ns - m.monotonic_ns + m.wall_ns AS wall_ns, e.wait_ns, o.name AS op,
+        e.class, f.path AS file, e.offset / m.page_size AS page, e.offset, e.size, t.pid, e.tid, t.command,
+        t.container, e.errno, w.text AS reason, e.via, e.total_ns, b.pid AS by_pid, b.command AS by_command
+    FROM (
+        SELECT serial, time_ns, wait_ns, op, class, file, offset, size, thread, tid, errno, reason, via, total_ns,
+            NULL AS by_thread FROM requests
+        UNION ALL
+        SELECT serial, time_ns, wait_ns, op, class, file, offset, size, thread, tid, 0, NULL,
+            iif(op = 5, 'fault', 'read'), wait_ns, by_thread FROM faults
+        UNION ALL
+        SELECT serial, time_ns, NULL, 7, NULL, file, offset, size, thread, tid, 0, NULL, NULL, NULL, NULL FROM evictions
+    ) e CROSS JOIN mount m JOIN ops o ON o.id = e.op LEFT JOIN files f ON f.id = e.file
+    LEFT JOIN threads t ON t.id = e.thread LEFT JOIN reasons w ON w.id = e.reason
+    LEFT JOIN threads b ON b.id = e.by_thread;
 """
 
-_INSERT_REQUEST = f"INSERT INTO requests VALUES ({', '.join('?' * 15)})"  # noqa: S608 -- question marks alone
+_INSERT_REQUEST = f"INSERT INTO requests VALUES ({', '.join('?' * 18)})"  # noqa: S608 -- question marks alone
+_INSERT_FAULT = f"INSERT INTO faults VALUES ({', '.join('?' * 11)})"  # noqa: S608 -- question marks alone
 
 
 class Store:
@@ -105,7 +147,9 @@ class Store:
         match fact:
             case MountFact():
                 row = (*_fields(fact), None)
-                self._db.execute("INSERT INTO mount VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                self._db.execute("INSERT INTO mount VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            case WatchedFact():
+                self._db.execute("INSERT INTO watched VALUES (?, ?, ?)", _fields(fact))
             case FileFact():
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
             case ThreadFact():
@@ -115,23 +159,36 @@ class Store:
 
     def events(self, events: Sequence[Event | Lost]) -> None:
         """Keeps events, in their order, in one transaction."""
-        rows, losses = [], []
+        requests, faults, evictions, losses = [], [], [], []
         for event in events:
             if isinstance(event, Lost):
-                losses.append((self._last + 1, event.count))
-                self._last += event.count
+                losses.append((self._last + 1, event.count, "samples" if event.samples else "events"))
+                self._last += 1 if event.samples else event.count
                 continue
             self._last = event.serial
-            rows.append(
-                (
-                    event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
-                    event.size, event.thread_key or None, event.tid, event.errno,
-                    self._reason(event.reason), event.refaults, event.direct, event.unique,
-                )
-            )  # fmt: skip
+            if event.op in REQUESTS:
+                requests.append(
+                    (
+                        event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
+                        event.size, event.thread_key or None, event.tid, event.errno, self._reason(event.reason),
+                        event.refaults, event.direct, event.unique, event.via, event.demanded, event.total_ns,
+                    )
+                )  # fmt: skip
+            elif event.op == EVICT:
+                where = (event.file.id, event.offset, event.size)
+                evictions.append((event.serial, event.time_ns, *where, event.thread_key or None, event.tid))
+            else:
+                faults.append(
+                    (
+                        event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
+                        event.size, event.thread_key or None, event.tid, event.by_key or None,
+                    )
+                )  # fmt: skip
         self._db.execute("BEGIN")
-        self._db.executemany(_INSERT_REQUEST, rows)
-        self._db.executemany("INSERT INTO losses VALUES (?, ?)", losses)
+        self._db.executemany(_INSERT_REQUEST, requests)
+        self._db.executemany(_INSERT_FAULT, faults)
+        self._db.executemany("INSERT INTO evictions VALUES (?, ?, ?, ?, ?, ?, ?)", evictions)
+        self._db.executemany("INSERT INTO losses VALUES (?, ?, ?)", losses)
         self._db.execute("COMMIT")
 
     def _reason(self, text: str | None) -> int | None:
@@ -164,7 +221,7 @@ class Store:
         _remove(self.path)
 
 
-def _fields(fact: MountFact | FileFact | ThreadFact) -> tuple[object, ...]:
+def _fields(fact: MountFact | FileFact | ThreadFact | WatchedFact) -> tuple[object, ...]:
     return tuple(getattr(fact, name) for name in fact.__struct_fields__)
 
 

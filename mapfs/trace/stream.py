@@ -52,7 +52,10 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
     """One JSON object, of everything up to now."""
     mount = recorder.mount
     stats = {
-        **{name: getattr(mount, name, None) for name in ("mountpoint", "version", "link", "page_size", "readahead")},
+        **{
+            name: getattr(mount, name, None)
+            for name in ("mountpoint", "version", "link", "page_size", "readahead", "evidence")
+        },
         "started_ns": mount.wall_ns if mount else None,
         "requests": sum(recorder.counts.values()),
         "classes": {name or "?": count for name, count in recorder.counts.items()},

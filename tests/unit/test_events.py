@@ -5,14 +5,14 @@ import errno
 import msgspec
 import pytest
 
-from mapfs.trace.events import DROP, OPS, PUSH, READ, WRITE, Event, Lost, as_json
+from mapfs.trace.events import DROP, FAULT, OPS, PUSH, READ, SHARED, WRITE, Event, Lost, as_json
 from mapfs.units import PAGE_SIZE
 from tests.unit.samples import FILE, THREAD, WALL_OFFSET, event
 
 KEYS = {
     "time_ns", "wall_ns", "op", "class", "via", "file", "offset", "size", "page", "pages", "tid", "pid", "command",
     "container", "wait_ns", "error", "by", "label",  # DESIGN.md, "An event as JSON"
-    "reason", "refaults", "direct",
+    "reason", "refaults", "direct", "demanded", "total_ns",
 }  # fmt: skip
 
 
@@ -30,11 +30,13 @@ def test_the_keys_and_their_values() -> None:
         "page": 0,
         "pages": 1,
         "refaults": 0,
+        "demanded": None,
         "tid": 101,
         "pid": 100,
         "command": "python3",
         "container": None,
         "wait_ns": 300,
+        "total_ns": None,
         "error": None,
         "reason": None,
         "by": None,
@@ -78,6 +80,13 @@ def test_errors_have_names() -> None:
 def test_a_fault_and_a_read_look_the_same() -> None:
     assert as_json(event(1, direct=True), 0)["via"] == "?"
     assert as_json(event(1), 0)["via"] == "?"
+    assert as_json(event(1, via="fault"), 0)["via"] == "fault"
+
+
+def test_who_brought_the_pages_in() -> None:
+    made = as_json(event(1, op=FAULT, cls=SHARED, wait_ns=None, by=THREAD, by_key=THREAD.key), 0)
+    assert (made["op"], made["class"], made["wait_ns"]) == ("fault", "SHARED", None)
+    assert made["by"] == {"tid": 101, "pid": 100, "command": "python3"}
 
 
 def test_pages() -> None:
@@ -93,8 +102,9 @@ def test_ops() -> None:
 
 
 def test_lost() -> None:
-    assert as_json(Lost(3), 5) == {"op": "lost", "count": 3, "skipped": False}
-    assert as_json(Lost(4, skipped=True), 5) == {"op": "lost", "count": 4, "skipped": True}
+    assert as_json(Lost(3), 5) == {"op": "lost", "count": 3, "skipped": False, "samples": False}
+    assert as_json(Lost(4, skipped=True), 5) == {"op": "lost", "count": 4, "skipped": True, "samples": False}
+    assert as_json(Lost(4, samples=True), 5) == {"op": "lost", "count": 4, "skipped": False, "samples": True}
 
 
 def test_events_are_frozen() -> None:

@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapfs.errors import TraceError
-from mapfs.trace.events import COLD, READ, REFAULT, WRITE, Event, Lost, as_json
+from mapfs.trace.events import (
+    AHEAD,
+    COLD,
+    EVICT,
+    FAULT,
+    HIT,
+    JOINED,
+    READ,
+    REFAULT,
+    SHARED,
+    WRITE,
+    Event,
+    Lost,
+    as_json,
+)
 from mapfs.trace.facts import EventsWanted, ReasonFact
 from mapfs.trace.reader import has_ended, is_mount, open_trace, trace_events
 from mapfs.trace.store import APPLICATION_ID, Store
@@ -32,6 +46,11 @@ EVENTS: list[Event] = [
     event(10, thread=BOX, tid=300),
     event(11, op=WRITE, cls="WRITE", size=10),
     event(12, offset=(1 << 62), time_ns=1 << 62, cls=None),
+    event(13, op=FAULT, cls=SHARED, wait_ns=None, via="fault", by=BOX, by_key=BOX.key),
+    event(14, op=HIT, cls=AHEAD, wait_ns=None, via="read"),
+    event(15, op=FAULT, cls=JOINED, wait_ns=500, total_ns=500, via="fault", by=BOX, by_key=BOX.key),
+    event(16, op=EVICT, cls=None, wait_ns=None, size=1 << 20),
+    event(17, via="fault", demanded=0, total_ns=900),
 ]
 
 
@@ -133,6 +152,13 @@ def test_losses_stand_where_events_are_missing(memory: Store) -> None:
     assert stored(memory.connection) == said(events)
     assert [one["serial"] for one in trace_events(memory.connection)] == [1, 4, 5, 6, 8]
     assert list(trace_events(memory.connection, after=6)) == list(trace_events(memory.connection))[-1:]
+
+
+def test_lost_samples_are_no_lost_events(memory: Store) -> None:
+    events: list[Event | Lost] = [event(1), Lost(70, samples=True), event(3)]
+    memory.events(events)
+    assert stored(memory.connection) == said(events)
+    assert [one["serial"] for one in trace_events(memory.connection)] == [1, 2, 3]
 
 
 def test_losses_of_several_batches(memory: Store) -> None:
@@ -290,7 +316,7 @@ def test_a_trace_of_another_format(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(TraceError, match="has the trace format 7, this mapfs reads 1; use the mapfs that wrote it"):
+    with pytest.raises(TraceError, match="has the trace format 7, this mapfs reads 2; use the mapfs that wrote it"):
         open_trace(str(path))
 
 

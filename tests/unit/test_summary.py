@@ -144,7 +144,7 @@ PROCESSES = [ThreadFact(n, 10 * n, "p", 10 * n, n, "p", "", None, 0) if n else N
 def recomputed(events: list[Event]) -> Counts:
     """The sums, without SQL."""
     demands = [one for one in events if one.op == READ and not one.errno and not one.direct]
-    waits = sorted(one.wait_ns for one in demands)
+    waits = sorted(one.wait_ns or 0 for one in demands)
     refaults = sum(one.refaults for one in demands)
     return Counts(
         demands=len(demands),
@@ -153,7 +153,7 @@ def recomputed(events: list[Event]) -> Counts:
         bytes=sum(one.size for one in events if one.op == READ and not one.errno),
         errors=sum(bool(one.errno) for one in events),
         direct=sum(one.direct for one in events),
-        wait_ns=sum(one.wait_ns for one in events if one.op == READ),
+        wait_ns=sum(one.wait_ns or 0 for one in events if one.op == READ),
         written=sum(one.size for one in events if one.op == WRITE and not one.errno),
         pushed=0,
         dropped=0,

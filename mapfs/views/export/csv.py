@@ -9,8 +9,9 @@ from typing import TextIO
 from mapfs.views.export import Events
 
 _COLUMNS = (
-    "time_ns", "wall_ns", "op", "class", "via", "direct", "file", "offset", "size", "page", "pages", "refaults", "tid",
-    "pid", "command", "container", "wait_ns", "error", "reason", "lost",
+    "time_ns", "wall_ns", "op", "class", "via", "direct", "file", "offset", "size", "page", "pages", "refaults",
+    "demanded", "tid", "pid", "command", "container", "wait_ns", "total_ns", "error", "reason", "by_tid", "by_pid",
+    "by_command", "lost",
 )  # fmt: skip
 
 
@@ -21,4 +22,6 @@ def write(events: Events, out: TextIO) -> None:
     for event in events:
         if event["op"] == "lost":
             event = {"op": "lost", "lost": event["count"]}
+        elif event["by"]:
+            event = {**event, **{f"by_{key}": value for key, value in event["by"].items()}}
         table.writerow(["" if (value := event.get(name)) is None else value for name in _COLUMNS])
