@@ -33,6 +33,15 @@ class TraceError(MapfsError):
     """A trace cannot be written, or what was given is not a trace."""
 
 
+class EvidenceError(MapfsError):
+    """Evidence beyond the requests cannot be had: why, and what helps."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(f"{why}; {remedy}")
+        self.why = why
+        self.remedy = remedy
+
+
 class SourceError(MapfsError):
     """A source cannot give the bytes it was asked for. `errno` is what a waiting client gets."""
 

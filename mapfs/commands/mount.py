@@ -14,6 +14,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
 from mapfs.sources.spec import Spec
+from mapfs.trace.evidence import tiers
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
 from mapfs.tree.nodes import DirectoryNode
@@ -31,6 +32,7 @@ _SETTINGS: dict[str, type] = {
     "ro": bool,
     "nonempty": bool,
     "link": str,
+    "evidence": str,
     "quiet": bool,
     "files": dict,
 }
@@ -54,6 +56,12 @@ _SETTINGS: dict[str, type] = {
     "--link",
     type=click.Choice(["own", "plain"]),
     help="plain: by pyfuse3 alone; who demands a page is not known then.  [default: own]",
+)
+@click.option(
+    "--evidence",
+    type=click.Choice([tiers.AUTO, *tiers.TIERS]),
+    help="What is seen beyond the requests: page faults of this user's processes (faults), or all that the kernel's "
+    "page cache does (kernel, root).  [default: auto, the most that is possible]",
 )
 @click.option(
     "-c",
@@ -156,6 +164,13 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
         raise UsageError(f"link must be own or plain, not {link!r}")
     if threads < 1:
         raise UsageError(f"threads must be 1 or more, not {threads}")
+    evidence = settings.get("evidence", tiers.AUTO)
+    if evidence not in (tiers.AUTO, *tiers.TIERS):
+        raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
+    if link == "plain":
+        if evidence not in (tiers.AUTO, tiers.REQUESTS_ALONE):
+            raise UsageError("--evidence needs the own link: with --link=plain nobody knows whose a request is")
+        evidence = tiers.REQUESTS_ALONE
     readahead = parse_size(settings.get("readahead", "0"))
     if readahead and link == "plain":
         raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
@@ -171,6 +186,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
         nonempty=settings.get("nonempty", False),
         trace=os.path.abspath(trace) if trace else None,
         replace_trace=settings.get("force", False),
+        evidence=evidence,
     )
 
 

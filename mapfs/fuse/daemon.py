@@ -32,7 +32,9 @@ from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
-from mapfs.trace.facts import MountFact, printable
+from mapfs.fuse.watching import Watching
+from mapfs.trace.evidence import tiers
+from mapfs.trace.facts import Ending, MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -77,6 +79,7 @@ class Mount:
         self._link: Link | None = None
         self._passthrough: Passthrough | None = None
         self._stopping = False
+        self._tier = tiers.choose(options.evidence)
 
     def run(self) -> None:
         """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
@@ -113,6 +116,8 @@ class Mount:
         self._facts = recorder.facts
         self._threads = Threads(recorder.facts.send)
         stack.callback(self._threads.close)
+        self._watching = Watching(self._tier, recorder.facts, self._threads, self._warn)
+        stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
         sessions = RecorderSessions(recorder.facts, self._statistics)
@@ -130,6 +135,7 @@ class Mount:
             ring,
             self._notifier,
             self._watcher,
+            self._watching.opening,
             self._opened,
             self._released,
             self._warn,
@@ -154,6 +160,7 @@ class Mount:
             pid=os.getpid(),
             monotonic_ns=time.monotonic_ns(),
             wall_ns=time.time_ns(),
+            evidence=self._tier,
         )
 
     def _mount_options(self) -> list[str]:
@@ -166,6 +173,7 @@ class Mount:
         descriptor = device.mount(self._path, self._mount_options())
         self._mounted = True
         self._find_device()
+        self._watching.start(self._st_dev)
         self._notifier.open(descriptor)
         if os.geteuid() == 0:
             self._passthrough = Passthrough(descriptor, self._files, self._warn)
@@ -276,6 +284,7 @@ class Mount:
 
     async def _stop(self) -> None:
         """Unmounts; a mount that is still used is detached, and what is demanded of it from then on fails."""
+        self._facts.send(Ending())
         if self._pagers is not None:
             self._pagers.close("the mount is ending")
         if self._link is None:

@@ -131,11 +131,11 @@ class Naming(pyfuse3.Operations):
             if not isinstance(found, FileNode):
                 raise refused(errno.EISDIR if stat.S_ISDIR(entry.mode) else errno.ENXIO) from None
             told = await self._told(found, entry)
-            return await self._open(found, flags), told
-        opened = await self._open(node, flags & ~os.O_TRUNC)
+            return await self._open(found, flags, ctx.pid), told
+        opened = await self._open(node, flags & ~os.O_TRUNC, ctx.pid)
         return opened, await self._told(node, entry)
 
-    async def _open(self, node: FileNode, flags: int) -> pyfuse3.FileInfo:
+    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
         raise NotImplementedError
 
     @translated

@@ -51,6 +51,7 @@ class Operations(Naming):
         ring: Ring,
         notifier: Notifier,
         watcher: Watcher,
+        opening: Callable[[int], None],
         opened: Callable[[FileNode], None],
         released: Callable[[FileNode], None],
         warn: Callable[[str], None],
@@ -61,6 +62,7 @@ class Operations(Naming):
         self._answers = answers
         self._ring = ring
         self._watcher = watcher
+        self._opening = opening
         self._opened = opened
         self._released = released
         self._warn = warn
@@ -171,8 +173,7 @@ class Operations(Naming):
             return await self._open_control(node, flags, ctx)
         if not isinstance(node, FileNode):
             raise refused(errno.EISDIR if isinstance(node, DirectoryNode) else errno.EINVAL)
-        self._threads.recheck(ctx.pid)
-        return await self._open(node, flags)
+        return await self._open(node, flags, ctx.pid)
 
     async def _open_control(self, node: ControlFile, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if flags & os.O_ACCMODE != os.O_RDONLY and not node.writable:
@@ -184,7 +185,9 @@ class Operations(Naming):
         self.sessions[handle] = session
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
 
-    async def _open(self, node: FileNode, flags: int) -> pyfuse3.FileInfo:
+    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
+        self._opening(tid)
+        self._threads.recheck(tid)
         writing = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
         live = node.terms.coherency is Coherency.LIVE
         if node.removed:

@@ -20,4 +20,5 @@ class MountOptions:
     nonempty: bool = False
     trace: str | None = None
     replace_trace: bool = False
+    evidence: str = "auto"  # or a tier of mapfs.trace.evidence.tiers
     detach: bool = False  # from the terminal, once it answers

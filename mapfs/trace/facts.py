@@ -48,7 +48,9 @@ class FileFact(msgspec.Struct, frozen=True, tag="file"):
 
 
 class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
-    """A thread that waited for a page, and its process. `started` is in clock ticks since boot (proc(5))."""
+    """A thread that waited for a page, and its process. `started` is in clock ticks since boot (proc(5)), `found_ns`
+    when this was found out, CLOCK_MONOTONIC.
+    """
 
     key: int
     tid: int
@@ -59,6 +61,7 @@ class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
     cmdline: str
     container: str | None
     uid: int
+    found_ns: int = 0
 
 
 class WatchedFact(msgspec.Struct, frozen=True, tag="watched"):
@@ -125,6 +128,7 @@ Fact = (
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
+MOST_FDS = 253  # descriptors with one message (unix(7), SCM_MAX_FD)
 
 
 def printable(text: bytes | str) -> str:

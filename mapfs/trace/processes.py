@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,21 @@ class Threads:
                     known = None
             return self._resolve(tid, known)
 
+    def process(self, tid: int) -> tuple[int, int] | None:
+        """The process of the thread `tid`, which waits for an answer now: its pid, and when it started; None where
+        nobody can tell. Cheap where the thread is known, whatever program it runs.
+        """
+        with self._lock:
+            known = self._known.get(tid)
+            if known is not None:
+                with contextlib.suppress(OSError):
+                    os.pread(known.comm_fd, 1, 0)
+                    return known.fact.pid, known.fact.started
+            if not tid or not self._resolve(tid, None):
+                return None
+            fact = self._known[tid].fact
+            return fact.pid, fact.started
+
     def recheck(self, tid: int) -> None:
         """The program that runs in `tid` may be another one since."""
         known = self._known.get(tid)
@@ -84,7 +100,7 @@ class Threads:
         if before is None or fact != before.fact:
             self._last += 1
             fact = msgspec.structs.replace(fact, key=self._last)
-            self._learned(fact)
+            self._learned(msgspec.structs.replace(fact, found_ns=time.monotonic_ns()))
         self._known[tid] = _Known(comm_fd, comm, False, fact)
         while len(self._known) > _KNOWN:
             self._drop(next(iter(self._known)))
@@ -119,6 +135,11 @@ def read_thread(tid: int, key: int, comm: bytes) -> ThreadFact:
         container=container_of(pid),
         uid=int(status["Uid"].split()[1]),
     )
+
+
+def read_comm(tid: int) -> bytes:
+    """/proc/TID/comm. Raises OSError."""
+    return _bytes(f"/proc/{tid}/comm")
 
 
 def container_of(pid: int) -> str | None:

@@ -5,33 +5,61 @@ pagers, and it outlives the daemon: when the daemon's end of the socket closes, 
 takes what is left in the ring, finishes the trace and ends. Signals of the terminal are the daemon's affair.
 """
 
-import array
 import contextlib
 import os
 import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import trio
 
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
-from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN, Event, Lost
+from mapfs.trace.events import (
+    AHEAD,
+    COLD,
+    ERROR,
+    EVICT,
+    JOINED,
+    READ,
+    REFAULT,
+    REQUESTS,
+    SHARED,
+    WRITTEN,
+    Event,
+    Lost,
+)  # fmt: skip
+from mapfs.trace.evidence.collector import Collector
+from mapfs.trace.evidence.item import Item, of_request
+from mapfs.trace.evidence.names import FIRST_KEY
+from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
+from mapfs.trace.journal import CLASSES, UNKNOWN, VIAS, Entry, Journal, lost_samples
 from mapfs.trace.ring import DIRECT, Reader, Record, Ring
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
 from mapfs.trace.stream import send_events, send_stats
-from mapfs.units import page_span
+from mapfs.units import PAGE_SIZE, page_span
 
-_CLASSES = [None, COLD, REFAULT, ERROR, WRITTEN]
-_CLASS_NUMBERS = {name: number for number, name in enumerate(_CLASSES)}
 _BUSY = 0.02  # seconds between two looks while events flow
+_WANTED = 0.001  # seconds between two, while somebody waits for what has just happened
 _STORE_CAPACITY = 1_000_000  # events that may wait for the disk
 _FINISH = 120.0  # seconds the trace may take to be finished
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Somebody asked, at the moment `asked`, ns, when `head` was the next serial number in the ring."""
+
+    fact: facts.EventsWanted | facts.StatsWanted
+    fd: int
+    head: int
+    asked: int
+
 
 #: Makes a sink in the recorder's process, once the mount's facts are known: name, capacity, callable.
 SinkMaker = Callable[[MountFact], tuple[str, int, Callable[[Sequence[Event | Lost]], None]]]
@@ -45,7 +73,11 @@ class Recorder:
         self.store = store
         self.reader = Reader(ring)
         self.mount: MountFact | None = None
-        self.counts: dict[str | None, int] = dict.fromkeys(_CLASSES, 0)
+        self.counts: dict[str | None, int] = dict.fromkeys((None, COLD, REFAULT, AHEAD, ERROR, WRITTEN), 0)
+        self.faults: dict[str | None, int] = dict.fromkeys((None, AHEAD, SHARED, JOINED), 0)
+        self.evicted = 0  # pages
+        self.evidence: Collector | None = None
+        self.journal = Journal(ring.slots)
         self.bytes = 0
         self.pages = 0
         self.files: dict[int, FileFact] = {}
@@ -58,9 +90,8 @@ class Recorder:
         self._makers = makers
         self._sinks: list[SinkThread] = []
         self._classifier = Classifier()
-        self._classes = bytearray(ring.slots)
-        self._refaults = array.array("I", bytes(4 * ring.slots))
-        self._wanted: list[tuple[facts.EventsWanted | facts.StatsWanted, int, int]] = []
+        self._serial = 0
+        self._wanted: list[_Wanted] = []
 
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
@@ -72,6 +103,7 @@ class Recorder:
                 drained = self._drain()
                 self._serve_wanted(nursery)
                 if self._wanted:
+                    await trio.sleep(_WANTED if self.evidence else 0)
                     continue
                 if drained:
                     with trio.move_on_after(_BUSY):
@@ -80,7 +112,8 @@ class Recorder:
                 ring.memory[0] = 1
                 ring.barrier.run()
                 if not self._drain():
-                    with trio.move_on_after(1):  # the flag is enough; this is for a machine without barriers
+                    # the flag is enough for requests, the limit is for a machine without barriers, and for samples
+                    with trio.move_on_after(self.evidence.nap if self.evidence else 1):
                         await trio.lowlevel.wait_readable(awake.fileno())
                 ring.memory[0] = 0
                 with contextlib.suppress(BlockingIOError):
@@ -103,63 +136,89 @@ class Recorder:
         return all(complete)
 
     def _drain(self, *, final: bool = False) -> int:
-        """Takes what is in the ring, then the facts that it may refer to, and hands both on."""
-        lost = self.reader.lost
+        """Takes what is in the rings, then the facts that it may refer to, and hands both on; how much there was."""
+        before = self.reader.lost
         records = self.reader.take(final=final)
+        sampled = self.evidence.take() if self.evidence else 0
         self._take_facts()
-        lost = self.reader.lost - lost
-        if not records and not lost:
-            return 0
+        lost = self.reader.lost - before
+        handed = self._hand_on(records, lost, final=final)
+        if handed:
+            self.progress.set()
+            self.progress = trio.Event()
+        return len(records) + lost + sampled
+
+    def _hand_on(self, records: list[Record], lost: int, *, final: bool) -> int:
+        """Gives the events that are settled to the journal and the sinks; how many."""
+        events: list[Event | Lost] = []
         if lost:
             self._classifier.lost()
-        for record in records:
-            self._classify(record)
-        if self._sinks:
-            events: list[Event | Lost] = [Lost(lost)] if lost else []
-            events += [self.event(record) for record in records]
-            for sink in self._sinks:
+            self._serial += lost
+            events.append(Lost(lost))
+            if self.evidence is not None:
+                self.evidence.requests_lost()
+        if self.evidence is None:
+            items = [of_request(record, *self._classifier.classify(record)) for record in records]
+        else:
+            items, missing = self.evidence.settle(records, final=final)
+            if missing:
+                self._serial += 1
+                self.journal.append(lost_samples(self._serial, missing))
+                events.append(Lost(missing, samples=True))
+        journal, sinks = self.journal, self._sinks
+        for item in items:
+            self._serial += 1
+            entry = item.entry(self._serial)
+            self._count(item)
+            journal.append(entry)
+            if sinks:
+                events.append(self.event(entry))
+        if events:
+            for sink in sinks:
                 sink(events)
-        self.progress.set()
-        self.progress = trio.Event()
-        return len(records) + lost
+        return len(items) + len(events)
 
-    def _classify(self, record: Record) -> None:
-        """Counts the record, and keeps its class where `event` finds it as long as the ring has the record."""
-        cls, refaults = self._classifier.classify(record)
-        slot = record.serial % self.ring.slots
-        self._classes[slot] = _CLASS_NUMBERS[cls]
-        self._refaults[slot] = refaults
-        self.counts[cls] += 1
-        if not record.errno and record.op == READ:
-            self.bytes += record.size
-            self.pages += len(page_span(record.offset, record.size))
+    def _count(self, item: Item) -> None:
+        if item.op in REQUESTS:
+            self.counts[item.cls] += 1
+            if not item.errno and item.op == READ:
+                self.bytes += item.size
+                self.pages += len(page_span(item.offset, item.size))
+        elif item.op == EVICT:
+            self.evicted += item.size // PAGE_SIZE
+        else:
+            self.faults[item.cls] += 1
 
-    def event(self, record: Record) -> Event:
-        """The event of a record that was drained already."""
-        slot = record.serial % self.ring.slots
+    def event(self, entry: Entry) -> Event:
+        """The event of an entry of the journal."""
         return Event(
-            serial=record.serial,
-            time_ns=record.time_ns,
-            wait_ns=record.wait_ns,
-            op=record.op,
-            cls=_CLASSES[self._classes[slot]],
-            file=self.files.get(record.file) or FileFact(record.file, 0, "?", "?", 0, 0),
-            offset=record.offset,
-            size=record.size,
-            thread=self.threads.get(record.thread),
-            thread_key=record.thread,
-            tid=record.tid,
-            errno=record.errno,
-            reason=self.reasons.get(record.reason) if record.reason else None,
-            refaults=self._refaults[slot],
-            direct=bool(record.flags & DIRECT),
-            unique=record.unique,
+            serial=entry.serial,
+            time_ns=entry.time_ns,
+            wait_ns=entry.wait_ns if entry.wait_ns != UNKNOWN else None,
+            op=entry.op,
+            cls=CLASSES[entry.cls],
+            file=self.files.get(entry.file) or FileFact(entry.file, 0, "?", "?", 0, 0),
+            offset=entry.offset,
+            size=entry.size,
+            thread=self.threads.get(entry.thread),
+            thread_key=entry.thread,
+            tid=entry.tid,
+            errno=entry.errno,
+            reason=self.reasons.get(entry.reason) if entry.reason else None,
+            refaults=entry.refaults,
+            direct=bool(entry.flags & DIRECT),
+            unique=entry.unique,
+            via=VIAS[entry.via],
+            demanded=entry.demanded if entry.demanded != UNKNOWN else None,
+            total_ns=entry.total_ns if entry.total_ns != UNKNOWN else None,
+            by=self.threads.get(entry.by) if entry.by else None,
+            by_key=entry.by,
         )
 
     def _take_facts(self) -> None:
         while not self.ended:
             try:
-                message, fds, _, _ = socket.recv_fds(self._socket, facts.LARGEST, 1)
+                message, fds, _, _ = socket.recv_fds(self._socket, facts.LARGEST, facts.MOST_FDS)
             except BlockingIOError:
                 return
             except OSError:
@@ -179,21 +238,46 @@ class Recorder:
             case MountFact():
                 self.mount = fact
                 self._start_sinks(fact)
+                if fact.evidence != REQUESTS_ALONE:
+                    self.evidence = Collector(
+                        self.ring.barrier,
+                        self._classifier.classify,
+                        self._learned,
+                        daemon=fact.pid,
+                        kernel=fact.evidence == KERNEL,
+                    )
             case FileFact():
                 self.files[fact.id] = fact
                 self._classifier.known(fact.id)
+                if self.evidence is not None:
+                    self.evidence.known(fact)
             case ThreadFact():
-                self.threads[fact.key] = fact
-                if len(self.threads) > 4 * self.ring.slots:
-                    self._prune_threads()
+                self._keep_thread(fact)
+                if self.evidence is not None:
+                    self.evidence.known(fact)
+            case facts.RingsFact() if self.evidence is not None:
+                self.evidence.add(fact, fds)
+            case facts.Ending() if self.evidence is not None:
+                self.evidence.ending()
             case ReasonFact():
                 self.reasons[fact.id] = fact.text
             case facts.EventsWanted() | facts.StatsWanted():
-                self._wanted += [(fact, fd, self.ring.head()) for fd in fds]
+                self._wanted += [_Wanted(fact, fd, self.ring.head(), time.monotonic_ns()) for fd in fds]
             case facts.Ended():
                 self._served = fact.served
         if self.store is not None:
             self._store_fact(fact)
+
+    def _learned(self, fact: ThreadFact) -> None:
+        """The recorder itself found out who a thread is."""
+        self._keep_thread(fact)
+        if self.store is not None:
+            self._store_fact(fact)
+
+    def _keep_thread(self, fact: ThreadFact) -> None:
+        self.threads[fact.key] = fact
+        if len(self.threads) > 4 * self.ring.slots:
+            self._prune_threads()
 
     def _start_sinks(self, mount: MountFact) -> None:
         if self.store is not None:
@@ -210,25 +294,29 @@ class Recorder:
             warn(f"the trace {self.store.path} lacks a fact: {error}")
 
     def _prune_threads(self) -> None:
-        """Of threads whose events have left the ring, nothing can be asked any more."""
-        oldest = self.ring.oldest()
-        reader = Reader(self.ring, oldest)
+        """Of threads whose events have left the journal, nothing can be asked any more."""
+        journal = self.journal
         alive: set[int] = set()
-        while records := reader.take():
-            alive.update(record.thread for record in records)
-        newest = max(self.threads)
-        self.threads = {key: fact for key, fact in self.threads.items() if key in alive or key > newest - 1000}
+        for position in range(journal.oldest, journal.count):
+            entry = journal[position]
+            alive |= {entry.thread, entry.by}
+        newest = max(key for key in self.threads if key < FIRST_KEY)
+        self.threads = {
+            key: fact
+            for key, fact in self.threads.items()
+            if key in alive or key > (newest - 1000 if key < FIRST_KEY else max(self.threads) - 1000)
+        }
 
     def _serve_wanted(self, nursery: trio.Nursery) -> None:
-        """Once all that was in the ring when they asked has been drained, so that they miss nothing."""
+        """Once all that had happened when they asked has been handed on, so that they miss nothing."""
         waiting = []
-        for fact, fd, head in self._wanted:
-            if self.reader.next < head:
-                waiting.append((fact, fd, head))
-            elif isinstance(fact, facts.StatsWanted):
-                nursery.start_soon(send_stats, self, fact, fd)
+        for one in self._wanted:
+            if self.reader.next < one.head or (self.evidence is not None and not self.evidence.settled(one.asked)):
+                waiting.append(one)
+            elif isinstance(one.fact, facts.StatsWanted):
+                nursery.start_soon(send_stats, self, one.fact, one.fd)
             else:
-                nursery.start_soon(send_events, self, fd, fact.follow)
+                nursery.start_soon(send_events, self, one.fd, one.fact.follow)
         self._wanted = waiting
 
     @property

@@ -15,13 +15,13 @@ large as the number of writers that may be in the middle of a record. The writer
 flag clears it and wakes the reader. Between flag and second look the reader runs the same barrier.
 """
 
-import ctypes
 import itertools
 import mmap
 import os
-import platform
 import struct
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
+
+from mapfs.trace.barrier import Barrier
 
 SLOTS = 1 << 16
 _HEADER = mmap.PAGESIZE
@@ -53,33 +53,6 @@ class Record(NamedTuple):
 DIRECT = 1  # a flag of Record: the descriptor has O_DIRECT, so a read(2) bypasses the page cache
 
 
-class _Barrier:
-    """membarrier(2), where the machine needs it or has it."""
-
-    _GLOBAL_EXPEDITED, _REGISTER_GLOBAL_EXPEDITED = 1 << 1, 1 << 2
-    _NUMBERS: ClassVar = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
-
-    def __init__(self) -> None:
-        self._call = ctypes.CDLL(None, use_errno=True).syscall
-        self._number = self._NUMBERS.get(platform.machine())
-        self.works = self._number is not None and self._do(self._REGISTER_GLOBAL_EXPEDITED) == 0
-
-    def _do(self, command: int) -> int:
-        return int(
-            self._call(ctypes.c_long(self._number or 0), ctypes.c_int(command), ctypes.c_int(0), ctypes.c_int(0))
-        )
-
-    def register(self) -> None:
-        """This process takes part in the barriers of others: to be called after a fork."""
-        if self.works:
-            self._do(self._REGISTER_GLOBAL_EXPEDITED)
-
-    def run(self) -> None:
-        """A full barrier on every running thread of the processes that registered."""
-        if self.works:
-            self._do(self._GLOBAL_EXPEDITED)
-
-
 class Ring:
     """The memory, made before the recorder is forked. `append` is the writers' half, `Reader` the other."""
 
@@ -87,7 +60,7 @@ class Ring:
         self.slots = slots
         self.memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.barrier = _Barrier()
+        self.barrier = Barrier()
         self._next = itertools.count(1).__next__
 
     def append(

@@ -153,7 +153,8 @@ class Store:
             case FileFact():
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
             case ThreadFact():
-                self._db.execute("INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _fields(fact))
+                row = _fields(fact)[:-1]  # when it was found out is of no interest any more
+                self._db.execute("INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             case _:
                 pass
 

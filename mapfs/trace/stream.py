@@ -13,7 +13,7 @@ import trio
 
 from mapfs.trace.events import Event, Lost, as_json
 from mapfs.trace.facts import StatsWanted, printable
-from mapfs.trace.ring import Reader
+from mapfs.trace.journal import SAMPLES_LOST
 
 if TYPE_CHECKING:
     from mapfs.trace.recorder import Recorder
@@ -24,22 +24,23 @@ _encode = msgspec.json.Encoder().encode
 
 async def send_events(recorder: "Recorder", fd: int, follow: bool) -> None:
     """All events that are still in the ring, oldest first, then what comes if `follow`; a JSON line each."""
-    cursor = Reader(recorder.ring, recorder.ring.oldest())
-    missing = cursor.next - 1  # what the ring holds no longer
-    until = recorder.reader.next
+    journal = recorder.journal
+    position, until = journal.oldest, journal.count
+    expected = 1  # the serial number of the next event, had none been lost
     async with trio.lowlevel.FdStream(fd) as pipe:
         with contextlib.suppress(trio.BrokenResourceError):
-            while follow or cursor.next < until:
-                drained = recorder.reader.next
-                if cursor.next >= drained:
+            while follow or position < until:
+                if position >= journal.count:
                     await recorder.progress.wait()
                     continue
-                lost = cursor.lost
-                records = cursor.take(min(_BATCH, drained - cursor.next))
-                missing += cursor.lost - lost
-                events: list[Event | Lost] = [Lost(missing)] if missing else []
-                events += [recorder.event(record) for record in records]
-                missing = 0
+                position = max(position, journal.oldest)
+                events: list[Event | Lost] = []
+                for entry in [journal[at] for at in range(position, min(journal.count, position + _BATCH))]:
+                    if entry.serial > expected:
+                        events.append(Lost(entry.serial - expected))
+                    expected = entry.serial + 1
+                    position += 1
+                    events.append(Lost(entry.size, samples=True) if entry.op == SAMPLES_LOST else recorder.event(entry))
                 await pipe.send_all(b"".join([_line(recorder, event) for event in events]))
 
 
@@ -59,9 +60,12 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "started_ns": mount.wall_ns if mount else None,
         "requests": sum(recorder.counts.values()),
         "classes": {name or "?": count for name, count in recorder.counts.items()},
+        "faults": {name or "?": count for name, count in recorder.faults.items()},
+        "evicted": recorder.evicted,
         "pages": recorder.pages,
         "bytes": recorder.bytes,
         "lost": recorder.reader.lost,
+        "lost_samples": recorder.evidence.lost if recorder.evidence else 0,
         "files": len(recorder.files),
         "threads": len(recorder.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,

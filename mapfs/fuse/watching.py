@@ -1,0 +1,61 @@
+"""The daemon's half of evidence beyond the requests: the rings that the kernel writes, and whose faults go there.
+
+The rings are made before the mount answers its first request, mapped here as long as the mount lives (what has no ring
+yet is lost), and handed to the recorder, which reads them.
+"""
+
+import time
+from collections.abc import Callable
+
+from mapfs.errors import EvidenceError, reason_of
+from mapfs.trace import facts
+from mapfs.trace.evidence import faults, tiers, tracepoints
+from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.facts import FactSender, RingsFact, WatchedFact
+from mapfs.trace.processes import Threads
+
+_DELIVERED = facts.MOST_FDS
+
+
+class Watching:
+    """Of the tier `tier`. `warn` is given a sentence where it cannot be."""
+
+    def __init__(self, tier: str, sender: FactSender, threads: Threads, warn: Callable[[str], None]) -> None:
+        self.tier = tier
+        self._sender = sender
+        self._threads = threads
+        self._warn = warn
+        self._rings: list[tuple[str, PerfRing]] = []
+        self._attacher: faults.Attacher | None = None
+
+    def start(self, device: int) -> None:
+        """The mount is there, its st_dev is `device`, and nobody was answered yet."""
+        if self.tier == tiers.REQUESTS_ALONE:
+            return
+        try:
+            kernel = self.tier == tiers.KERNEL
+            self._rings = tracepoints.open_rings(device) if kernel else faults.open_rings()
+        except EvidenceError as error:
+            self._warn(f"there is no evidence beyond the requests: {reason_of(error)}")
+            return
+        if not kernel:
+            self._attacher = faults.Attacher(self._rings)
+        for first in range(0, len(self._rings), _DELIVERED):
+            some = self._rings[first : first + _DELIVERED]
+            fact = RingsFact(device, [role for role, _ in some], some[0][1].size)
+            self._sender.send(fact, tuple(ring.fd for _, ring in some))
+
+    def opening(self, tid: int) -> None:
+        """The thread `tid` is blocked in open(2): its process cannot have mapped the file yet."""
+        if self.tier == tiers.REQUESTS_ALONE:
+            return
+        process = self._threads.process(tid)
+        if self._attacher is not None and process is not None and self._attacher.attach(*process):
+            self._sender.send(WatchedFact(*process, time.monotonic_ns()))
+
+    def close(self) -> None:
+        """The recorder has rings of its own."""
+        if self._attacher is not None:
+            self._attacher.close()
+        while self._rings:
+            self._rings.pop()[1].close()

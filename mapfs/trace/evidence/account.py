@@ -1,0 +1,336 @@
+"""The account of the page cache: requests and samples, in the order of time, become events.
+
+A request says that a page was not there. What a thread did just before and after says more: by a page fault or by
+read(2), for which of its pages it waited, and how long in all. Samples without a request say who got pages that were
+there, and the account knows who had brought them in: SHARED, AHEAD, or JOINED for a thread that came while the page was
+on its way. An event is handed on when all of this is known, or after `_PATIENCE`: then it says what it can.
+
+A fault, as tier kernel shows it, of one thread: perhaps MAPPED (neighbours that the cache has), FAULT on the page, the
+request, and once it is answered the retry: MAPPED around the page, or FAULT on it again where the kernel maps no
+neighbours (stores). read(2) shows TAKEN when it has its pages.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mapfs.trace.events import AHEAD, COLD, DROP, JOINED, PUSH, READ, REFAULT, SHARED, VIA_FAULT, VIA_READ, WRITE
+from mapfs.trace.evidence import pages as why
+from mapfs.trace.evidence import sample as kinds
+from mapfs.trace.evidence.item import Item, of_eviction, of_pages, of_request
+from mapfs.trace.evidence.names import Names
+from mapfs.trace.evidence.pages import Pages
+from mapfs.trace.evidence.sample import Sample
+from mapfs.trace.facts import FileFact
+from mapfs.trace.ring import DIRECT, Record
+from mapfs.units import PAGE_SIZE, page_span
+
+_PATIENCE = 50_000_000  # ns for a thread that was answered to go on
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A thread faulted on a page that the cache had not, or not yet."""
+
+    since: int
+    inode: int
+    page: int
+    item: Item | None = None  # its own request
+    joined: int | None = None  # the key of the thread whose request it was
+
+
+class Account:
+    """`kernel`: the samples are of the tier kernel, so that evictions show and no fault goes unseen."""
+
+    def __init__(self, names: Names, daemon: int, *, kernel: bool) -> None:
+        self._names = names
+        self._daemon = daemon
+        self._kernel = kernel
+        self._queue: deque[Item] = deque()
+        self._pages: dict[int, Pages] = {}  # by inode
+        self._inodes: dict[int, int] = {}  # by file
+        self._waiting: dict[int, _Wait] = {}  # by tid
+        self._wanted: dict[tuple[int, int], set[int]] = {}  # inode and page: who waits for it
+        self._unsettled: dict[int, list[Item]] = {}  # by tid: requests that no fault explains yet
+        self._seen: dict[int, int] = {}  # by tid: the time of its last sample
+        self._evicted: tuple[int, int, int, Item] | None = None  # inode, next page, tid, item
+        self._ending = False
+        self._handlers: dict[int, Callable[[Sample], None]] = {
+            kinds.FAULT: self._fault,
+            kinds.MAPPED: self._mapped,
+            kinds.TAKEN: self._taken,
+            kinds.EVICTED: self._evict,
+            kinds.TOUCHED_MINOR: self._touched,
+            kinds.TOUCHED_MAJOR: self._touched,
+            kinds.EXEC: names.executed,
+            kinds.FORKED: names.forked,
+            kinds.EXITED: self._exited,
+        }
+
+    # what comes in, in the order of time
+
+    def known(self, fact: FileFact) -> None:
+        """A file, or a new version of one."""
+        self._inodes[fact.id] = fact.inode
+        pages = self._pages.get(fact.inode)
+        if pages is None:
+            self._pages[fact.inode] = Pages(fact.id)
+        elif pages.file != fact.id:
+            pages.file = fact.id
+            if not self._kernel:  # which drops them, and shows that it does
+                pages.clear()
+
+    def ending(self) -> None:
+        """What leaves the cache from now on does so because the mount ends."""
+        self._ending = True
+
+    def lost(self) -> None:
+        """Samples are missing: what the cache has is not known any more."""
+        for pages in self._pages.values():
+            pages.clear()
+        self._waiting.clear()
+        self._wanted.clear()
+
+    def sample(self, one: Sample) -> None:
+        """A sample of any tier."""
+        self._handlers[one.kind](one)
+
+    def request(self, record: Record, cls: str | None, refaults: int) -> None:
+        """A request that was answered."""
+        item = of_request(record, cls, refaults)
+        self._queue.append(item)
+        inode = self._inodes.get(record.file)
+        if inode is None or not record.size:
+            return
+        pages, span = self._pages[inode], page_span(record.offset, record.size)
+        if record.op == READ:
+            self._read(item, inode, pages, span, record.time_ns + record.wait_ns)
+        elif record.errno:
+            return
+        elif record.op == WRITE and record.tid:
+            first, end = -(-record.offset // PAGE_SIZE), (record.offset + record.size) // PAGE_SIZE
+            if first < end:  # of a page that is written in part, the kernel asks for the rest
+                pages.bring(first, end - 1, record.thread, why.WRITTEN)
+        elif record.op == PUSH:
+            pages.bring(span.start, span.stop - 1, 0, why.PUSHED)
+        elif record.op == DROP and not self._kernel:
+            pages.evict(span.start, span.stop - 1)
+
+    def settled(self, now: int) -> list[Item]:
+        """The events of which all is known at `now`, ns, in their order."""
+        queue, done = self._queue, []
+        while queue and (not queue[0].open or queue[0].until < now):
+            done.append(item := queue.popleft())
+            if self._evicted and self._evicted[3] is item:
+                self._evicted = None
+        return done
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest event began that is not settled, ns; None: there is none."""
+        return self._queue[0].time_ns if self._queue else None
+
+    # requests
+
+    def _read(self, item: Item, inode: int, pages: Pages, span: range, answered: int) -> None:
+        tid = item.tid
+        wait = self._waiting.get(tid) if tid else None
+        if wait is not None and wait.inode == inode and wait.page in span and wait.since <= item.time_ns:
+            item.via, item.demanded = VIA_FAULT, wait.page
+            if item.errno:
+                self._forget(tid, wait)
+                return
+            wait.item = item
+        else:
+            wait = None
+        if item.errno or (item.flags & DIRECT and wait is None):
+            return
+        kind = why.AHEAD if self._kernel else why.UNKNOWN if len(span) > 1 else why.DEMANDED
+        pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
+        if wait is not None:
+            self._has(pages, wait.page, wait.page, item)
+        self._join(inode, span, item, answered)
+        if not tid:
+            return
+        if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
+            self._unasked(item)  # its thread went on without it
+            return
+        item.open, item.until = True, answered + _PATIENCE
+        if wait is None:
+            self._unsettled.setdefault(tid, []).append(item)
+
+    def _join(self, inode: int, span: range, item: Item, answered: int) -> None:
+        """Who else waits for these pages has waited for this request."""
+        for wanted, tids in self._wanted.items() if len(span) > len(self._wanted) else self._of(inode, span):
+            if wanted[0] == inode and wanted[1] in span:
+                for tid in tids:
+                    wait = self._waiting[tid]
+                    if tid != item.tid and wait.item is None and wait.since <= answered:
+                        wait.joined = item.thread
+
+    def _of(self, inode: int, span: range) -> list[tuple[tuple[int, int], set[int]]]:
+        return [(key, tids) for page in span if (tids := self._wanted.get(key := (inode, page)))]
+
+    def _has(self, pages: Pages, first: int, last: int, item: Item) -> None:
+        """The thread of a request has what it demanded."""
+        for page in range(first, last + 1):
+            pages.becomes(page, item.thread, why.DEMANDED)
+        pages.get(self._names.process(item.thread), first, last)
+
+    @staticmethod
+    def _unasked(item: Item) -> None:
+        """Nobody waits for this request: the kernel, or madvise(2), reads ahead."""
+        item.open = False
+        if item.cls in (COLD, REFAULT):
+            item.cls = AHEAD
+
+    # samples of the tier kernel
+
+    def _fault(self, one: Sample) -> None:
+        pages = self._pages.get(one.inode)
+        self._seen[one.tid] = one.time_ns
+        wait = self._waiting.get(one.tid)
+        if wait is not None:
+            again = (wait.inode, wait.page) == (one.inode, one.first)
+            self._end(one, wait, has_it=again and pages is not None and pages.has(one.first))
+        self._not_asked(one.tid)
+        if pages is None:
+            return
+        if pages.has(one.first):
+            self._got(one, pages, VIA_FAULT)
+        else:
+            self._waiting[one.tid] = _Wait(one.time_ns, one.inode, one.first)
+            self._wanted.setdefault((one.inode, one.first), set()).add(one.tid)
+
+    def _mapped(self, one: Sample) -> None:
+        pages = self._pages.get(one.inode)
+        self._seen[one.tid] = one.time_ns
+        wait = self._waiting.get(one.tid)
+        if wait is not None:
+            around = wait.inode == one.inode and one.first <= wait.page <= one.last
+            self._end(one, wait, has_it=around and pages is not None and pages.has(wait.page))
+        self._not_asked(one.tid)
+        if pages is not None:
+            self._got(one, pages, VIA_FAULT)
+
+    def _taken(self, one: Sample) -> None:
+        pages = self._pages.get(one.inode)
+        self._seen[one.tid] = one.time_ns
+        if pages is None:
+            return
+        for item in self._unsettled.pop(one.tid, ()):
+            span = page_span(item.offset, item.size)
+            first, last = max(span.start, one.first), min(span.stop - 1, one.last)
+            if self._inodes.get(item.file) != one.inode or first > last:
+                self._unasked(item)
+                continue
+            item.via, item.demanded, item.open = VIA_READ, first, False
+            self._has(pages, first, last, item)
+        self._got(one, pages, VIA_READ)
+
+    def _evict(self, one: Sample) -> None:
+        pages = self._pages.get(one.inode)
+        if pages is None:
+            return
+        pages.evict(one.first, one.last)
+        if self._ending or one.pid == self._daemon:  # the end, or a drop, which is an event itself
+            return
+        if self._evicted is not None:
+            inode, page, tid, item = self._evicted
+            if (inode, page, tid) == (one.inode, one.first, one.tid):
+                item.size += (one.last - one.first + 1) * PAGE_SIZE
+                self._evicted = (inode, one.last + 1, tid, item)
+                return
+        key = self._names.key(one.pid, one.tid)
+        item = of_eviction(one.time_ns, pages.file, one.first, one.last, key, one.tid)
+        self._queue.append(item)
+        self._evicted = (one.inode, one.last + 1, one.tid, item)
+
+    def _end(self, one: Sample, wait: _Wait, *, has_it: bool) -> None:
+        """The thread waits no more, and at the time of the sample it has its page, or nobody can tell."""
+        self._forget(one.tid, wait)
+        if not has_it:
+            return
+        waited = one.time_ns - wait.since
+        if wait.item is not None:
+            wait.item.total_ns = waited
+        elif wait.joined is not None:
+            pages, key = self._pages[wait.inode], self._names.key(one.pid, one.tid)
+            pages.get(self._names.process(key), wait.page, wait.page)
+            item = of_pages(
+                wait.since, pages.file, wait.page, wait.page, key, one.tid, cls=JOINED, via=VIA_FAULT, by=wait.joined
+            )
+            item.wait_ns = item.total_ns = waited
+            self._queue.append(item)
+
+    def _forget(self, tid: int, wait: _Wait) -> None:
+        del self._waiting[tid]
+        tids = self._wanted[wait.inode, wait.page]
+        tids.discard(tid)
+        if not tids:
+            del self._wanted[wait.inode, wait.page]
+        if wait.item is not None:
+            wait.item.open = False
+
+    def _not_asked(self, tid: int) -> None:
+        """A thread faults: it is not in a read(2) that waits for what was requested before."""
+        for item in self._unsettled.pop(tid, ()):
+            self._unasked(item)
+
+    # samples of the tier faults
+
+    def _touched(self, one: Sample) -> None:
+        pages = self._pages.get(one.inode)
+        if pages is None:
+            return
+        rest = []
+        for item in self._unsettled.pop(one.tid, ()):
+            if self._inodes.get(item.file) == one.inode and one.first in page_span(item.offset, item.size):
+                item.via, item.demanded, item.open = VIA_FAULT, one.first, False
+                span = page_span(item.offset, item.size)
+                for page in span:
+                    pages.becomes(page, item.thread, why.AHEAD)
+                self._has(pages, one.first, one.first, item)
+            else:
+                rest.append(item)
+        if rest:
+            self._unsettled[one.tid] = rest
+        self._got(one, pages, VIA_FAULT)
+
+    # who has what
+
+    def _got(self, one: Sample, pages: Pages, via: str) -> None:
+        """A process has pages that the cache has: events, for those that it had not and did not ask for itself."""
+        key = self._names.key(one.pid, one.tid)
+        process = self._names.process(key)
+        run: Item | None = None
+        end = -1
+        for page in pages.get(process, one.first, one.last):
+            by, kind = pages.origin(page)
+            owner = self._names.process(by)
+            cls: str | None = SHARED
+            if kind == why.PUSHED or (owner == process and kind == why.AHEAD):
+                cls, by = AHEAD, 0
+            elif owner is None:
+                cls, by = None, 0
+            elif owner == process:
+                run = None
+                continue
+            if run is not None and page == end and (run.cls, run.by) == (cls, by):
+                run.size += PAGE_SIZE
+            else:
+                run = of_pages(one.time_ns, pages.file, page, page, key, one.tid, cls=cls, via=via, by=by)
+                self._queue.append(run)
+            end = page + 1
+
+    def _exited(self, one: Sample) -> None:
+        wait = self._waiting.get(one.tid)
+        if wait is not None:
+            self._forget(one.tid, wait)
+        for item in self._unsettled.pop(one.tid, ()):
+            item.open = False
+        self._seen.pop(one.tid, None)
+        process = self._names.exited(one)
+        if process is not None:
+            for pages in self._pages.values():
+                pages.gone(process)

@@ -1,0 +1,140 @@
+"""The recorder's half of evidence: takes samples out of the kernel's rings, and joins them with the requests.
+
+Samples of one moment lie in the rings of many CPUs, some not yet written. So each round goes up to a moment a little
+before it began; what is younger waits for the next.
+"""
+
+import bisect
+import time
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import cast
+
+from mapfs.trace.barrier import Barrier
+from mapfs.trace.events import PUSH
+from mapfs.trace.evidence import faults, perf, tracepoints
+from mapfs.trace.evidence.account import Account
+from mapfs.trace.evidence.item import Item
+from mapfs.trace.evidence.names import Names
+from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.sample import Sample
+from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
+from mapfs.trace.ring import Record
+
+_SLACK = 200_000  # ns in which a sample that has its time is in its ring
+_SHORTEST, _LONGEST = 0.02, 0.2  # seconds between two looks at the rings
+
+Classify = Callable[[Record], tuple[str | None, int]]
+
+
+class Collector:
+    """`classify` tells of a request what requests alone can tell; `learned` is given facts of threads."""
+
+    def __init__(
+        self,
+        barrier: Barrier,
+        classify: Classify,
+        learned: Callable[[ThreadFact], object],
+        *,
+        daemon: int,
+        kernel: bool,
+    ) -> None:
+        self.lost = 0  # samples, ever
+        self.kernel = kernel
+        self.nap = _SHORTEST  # seconds until it is worth to look again
+        self._barrier = barrier
+        self._classify = classify
+        self._names = Names(learned)
+        self._account = Account(self._names, daemon, kernel=kernel)
+        self._rings: list[tuple[str, PerfRing]] = []
+        self._maps: faults.Maps | None = None
+        self._samples: list[Sample] = []  # that are too young
+        self._records: list[Record] = []
+        self._taken: list[tuple[str, bytes]] = []
+        self._moment = 0
+        self._until = 0  # everything up to this moment was joined, ns
+
+    def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
+        """The daemon made rings."""
+        if not self.kernel:
+            self._maps = faults.Maps(fact.device)
+        self._rings += [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
+
+    def known(self, fact: FileFact | ThreadFact) -> None:
+        """The daemon told who somebody is, or what."""
+        if isinstance(fact, FileFact):
+            self._account.known(fact)
+        else:
+            self._names.told(fact)
+
+    def ending(self) -> None:
+        """The mount is about to end."""
+        self._account.ending()
+
+    def requests_lost(self) -> None:
+        """Requests are missing: what they brought into the page cache is not known."""
+        self._account.lost()
+
+    def take(self) -> int:
+        """Takes what is in the rings now, before the facts that it may refer to are taken; how many bytes."""
+        self._moment = time.monotonic_ns()
+        taken = perf.take([ring for _, ring in self._rings], self._barrier)
+        self._taken = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
+        return sum(len(data) for _, data in self._taken)
+
+    def settle(self, records: Sequence[Record], *, final: bool = False) -> tuple[list[Item], int]:
+        """The events that are settled, in their order, and how many samples were lost on the way."""
+        limit = self._moment if final else self._moment - _SLACK
+        samples, lost = self._decode(limit)
+        self._records += records
+        requests, self._records = _split(self._records, limit)
+        account, classify = self._account, self._classify
+        if lost:
+            account.lost()
+            self.lost += lost
+        if requests:
+            both: list[tuple[int, Record | Sample]] = [(_answered(one), one) for one in requests]
+            both += [(one[0], one) for one in samples]
+            both.sort(key=itemgetter(0))
+            for _, one in both:
+                if type(one) is Record:
+                    account.request(one, *classify(one))
+                else:
+                    account.sample(cast(Sample, one))
+        else:
+            for sample in samples:
+                account.sample(sample)
+        self._until = limit
+        busy = bool(requests or samples or account.oldest or self._samples or self._records)
+        self.nap = _SHORTEST if busy else min(_LONGEST, self.nap * 1.5)
+        return account.settled(1 << 63 if final else limit), lost
+
+    def settled(self, moment: int) -> bool:
+        """Whether all that happened before `moment`, ns, was handed on."""
+        oldest = self._account.oldest
+        return self._until >= moment and (oldest is None or oldest > moment)
+
+    def _decode(self, limit: int) -> tuple[list[Sample], int]:
+        taken, self._taken = self._taken, []
+        if self._maps is not None:
+            return self._maps.samples(taken, limit)
+        samples, lost = self._samples, 0
+        for role, data in taken:
+            made, missing = tracepoints.samples(role, data)
+            samples += made
+            lost += missing
+        samples.sort(key=itemgetter(0))
+        ready = bisect.bisect_right(samples, limit, key=itemgetter(0))
+        self._samples = samples[ready:]
+        return samples[:ready], lost
+
+
+def _answered(record: Record) -> int:
+    """When it was; pages that are pushed may be found before the push is over."""
+    return record.time_ns if record.op == PUSH else record.time_ns + record.wait_ns
+
+
+def _split(records: list[Record], limit: int) -> tuple[list[Record], list[Record]]:
+    if not records or max(map(_answered, records)) <= limit:
+        return records, []
+    return [one for one in records if _answered(one) <= limit], [one for one in records if _answered(one) > limit]

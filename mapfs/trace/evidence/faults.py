@@ -1,0 +1,211 @@
+"""Tier faults (T1): the page faults of the processes of this user, without root.
+
+A process that opens a file of the mount is blocked in OPEN, so the daemon attaches perf_event_open's software events to
+all of its threads before it can map anything; what it starts later inherits them (`Attacher`). A sample has the address
+that was touched. The same events tell of each mmap(2), so that an address becomes a page by what the process had mapped
+at that moment (`Maps`). All samples of a CPU go into two rings that are made before: minor faults, with the side band,
+and major ones.
+"""
+
+import bisect
+import contextlib
+import mmap
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from mapfs.trace.evidence import perf
+from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.sample import EXEC, EXITED, FORKED, TOUCHED_MAJOR, TOUCHED_MINOR, Sample
+from mapfs.trace.evidence.tasks import task_of, time_of
+from mapfs.units import PAGE_SIZE
+
+MINOR, MAJOR = "minor", "major"
+_CONFIG = {MINOR: perf.FAULTS_MINOR, MAJOR: perf.FAULTS_MAJOR}
+_KIND = {MINOR: TOUCHED_MINOR, MAJOR: TOUCHED_MAJOR}
+_SAMPLE_TYPE = perf.TID | perf.TIME | perf.ADDR
+_RING = 1 << 17  # bytes a ring: two a CPU and their heads fit into kernel.perf_event_mlock_kb, 516 KiB a CPU
+_SAMPLED = struct.Struct("=IIQQ")  # pid, tid, time, address
+_MMAP2 = struct.Struct(
+    "=IIQQQIIQQII"
+)  # pid, tid, address, length, page offset in bytes, maj, min, ino, gen, prot, flags
+_MOST_EVENTS = 1 << 15  # descriptors of events that are kept
+
+
+def open_rings() -> list[tuple[str, PerfRing]]:
+    """Two rings a CPU, with their roles, for events of other processes to write into. Raises EvidenceError."""
+    made: list[tuple[str, PerfRing]] = []
+    try:
+        for cpu in perf.online_cpus():
+            for role in (MINOR, MAJOR):
+                fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, _SAMPLE_TYPE, perf.USER_ONLY, pid=os.getpid(), cpu=cpu)
+                made.append((role, PerfRing(fd, ring_size())))
+    except OSError as error:
+        for _, ring in made:
+            ring.close()
+        raise perf.remedy(error) from error
+    return made
+
+
+def ring_size() -> int:
+    """Bytes of each ring."""
+    return max(mmap.PAGESIZE, _RING)
+
+
+def probe() -> None:
+    """Raises EvidenceError where `open_rings` would."""
+    try:
+        os.close(
+            perf.open_event(perf.SOFTWARE, perf.FAULTS_MINOR, _SAMPLE_TYPE, perf.USER_ONLY, pid=os.getpid(), cpu=-1)
+        )
+    except OSError as error:
+        raise perf.remedy(error) from error
+
+
+class Attacher:
+    """The daemon's half: watches processes from the moment at which they open a file. Called by one thread."""
+
+    def __init__(self, rings: list[tuple[str, PerfRing]]) -> None:
+        cpus = perf.online_cpus()
+        roles = [role for role, _ in rings]
+        self._rings = [(cpus[number // 2], role, ring.fd) for number, (role, ring) in enumerate(rings)]
+        assert roles == [MINOR, MAJOR] * len(cpus)
+        self._watched: OrderedDict[tuple[int, int], list[int]] = OrderedDict()  # pid and its start: descriptors
+        self._events = 0
+
+    def attach(self, pid: int, started: int) -> bool:
+        """Watches the process, of all whose threads none can map anything yet. False: it is watched, or cannot be."""
+        if (pid, started) in self._watched:
+            return False
+        fds: list[int] = []
+        try:
+            for tid in _threads(pid):
+                for cpu, role, ring in self._rings:
+                    extra = perf.MAPS | perf.TASKS if role == MINOR else 0
+                    flags = perf.INHERIT | perf.USER_ONLY | extra
+                    fd = perf.open_event(perf.SOFTWARE, _CONFIG[role], _SAMPLE_TYPE, flags, pid=tid, cpu=cpu)
+                    fds.append(fd)
+                    perf.set_output(fd, ring)
+                    perf.enable(fd)
+        except OSError:  # another user's, or too many descriptors: it is not among the watched
+            perf.close_all(fds)
+            fds = []
+        self._watched[pid, started] = fds
+        self._events += len(fds)
+        while self._events > _MOST_EVENTS and len(self._watched) > 1:
+            perf.close_all(old := self._watched.popitem(last=False)[1])
+            self._events -= len(old)
+        return bool(fds)
+
+    def close(self) -> None:
+        """Watches nobody any more."""
+        while self._watched:
+            perf.close_all(self._watched.popitem()[1])
+
+
+def _threads(pid: int) -> list[int]:
+    """Of a process that may start more meanwhile: those inherit what their starter has, so the new ones are last."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    return []
+
+
+@dataclass(slots=True)
+class _Space:
+    """What a process has mapped of the mount: ranges of addresses that do not overlap, in their order."""
+
+    starts: list[int] = field(default_factory=list)
+    ranges: list[tuple[int, int, int]] = field(default_factory=list)  # end, inode, first page
+
+    def copy(self) -> "_Space":
+        return _Space(self.starts[:], self.ranges[:])
+
+    def map(self, start: int, end: int, inode: int, page: int) -> None:
+        """`inode` 0: something else is there now."""
+        at = bisect.bisect_left(self.starts, start)
+        if at and self.ranges[at - 1][0] > start:
+            at -= 1
+        kept: list[tuple[int, int, int, int]] = []
+        until = at
+        while until < len(self.starts) and self.starts[until] < end:
+            was, (was_end, was_inode, was_page) = self.starts[until], self.ranges[until]
+            if was < start:
+                kept.append((was, start, was_inode, was_page))
+            if was_end > end:
+                kept.append((end, was_end, was_inode, was_page + (end - was) // PAGE_SIZE))
+            until += 1
+        if inode:
+            kept.append((start, end, inode, page))
+        kept.sort()
+        self.starts[at:until] = [one[0] for one in kept]
+        self.ranges[at:until] = [one[1:] for one in kept]
+
+    def page(self, address: int) -> tuple[int, int] | None:
+        """The inode and the page at `address`, or None."""
+        at = bisect.bisect_right(self.starts, address) - 1
+        if at < 0 or address >= self.ranges[at][0]:
+            return None
+        _, inode, page = self.ranges[at]
+        return inode, page + (address - self.starts[at]) // PAGE_SIZE
+
+
+class Maps:
+    """The recorder's half: makes samples of pages of what the rings hold. `device` is the mount's st_dev."""
+
+    def __init__(self, device: int) -> None:
+        self._device = (os.major(device), os.minor(device))
+        self._spaces: dict[int, _Space] = {}
+        self._rows: list[tuple[int, str, perf.Row]] = []  # that are too young
+
+    def samples(self, taken: list[tuple[str, bytes]], limit: int) -> tuple[list[Sample], int]:
+        """Those up to the moment `limit`, ns, in the order of time, and how many were lost. Younger ones are kept: what
+        was mapped before they were made may be in a ring that was read too early.
+        """
+        rows, count = self._rows, 0
+        for role, data in taken:
+            for row in perf.rows(data):
+                if row.type == perf.SAMPLE:
+                    rows.append((_SAMPLED.unpack_from(row.body)[2], role, row))
+                elif row.type == perf.LOST:
+                    count += perf.lost(row)
+                elif row.type in (perf.MMAP2, perf.COMM, perf.FORK, perf.EXIT):
+                    rows.append((time_of(row.body), role, row))
+        rows.sort(key=itemgetter(0))
+        ready = bisect.bisect_right(rows, limit, key=itemgetter(0))
+        self._rows = rows[ready:]
+        return list(self._resolved(rows[:ready])), count
+
+    def _resolved(self, found: list[tuple[int, str, perf.Row]]) -> Iterator[Sample]:
+        for time_ns, role, row in found:
+            if row.type == perf.SAMPLE:
+                pid, tid, _, address = _SAMPLED.unpack_from(row.body)
+                space = self._spaces.get(pid)
+                where = space.page(address) if space else None
+                if where:
+                    yield Sample(time_ns, _KIND[role], pid, tid, where[0], where[1], where[1])
+            elif row.type == perf.MMAP2:
+                self._map(row.body)
+            elif (task := task_of(row)) is not None:
+                self._task(task)
+                yield task
+
+    def _map(self, body: bytes) -> None:
+        pid, _, address, length, offset, major, minor, inode, _, _, _ = _MMAP2.unpack_from(body)
+        ours = (major, minor) == self._device
+        space = self._spaces.get(pid)
+        if space is None:
+            if not ours:
+                return
+            space = self._spaces[pid] = _Space()
+        space.map(address, address + length, inode if ours else 0, offset // PAGE_SIZE)
+
+    def _task(self, task: Sample) -> None:
+        if task.kind == EXEC and task.inode:
+            self._spaces.pop(task.pid, None)
+        elif task.kind == FORKED and task.pid != task.inode and (space := self._spaces.get(task.inode)):
+            self._spaces[task.pid] = space.copy()
+        elif task.kind == EXITED and task.pid == task.tid:
+            self._spaces.pop(task.pid, None)

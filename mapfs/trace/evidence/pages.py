@@ -1,0 +1,113 @@
+"""What the page cache has of a file, who brought each page in, and which processes have it: as far as it was seen.
+
+Pages are bits of integers, so that a window of many pages costs as much as one.
+"""
+
+from array import array
+from collections.abc import Iterator
+
+DEMANDED, AHEAD, PUSHED, WRITTEN, UNKNOWN = 1, 2, 3, 4, 5  # why a page was brought in
+_WORD = 512  # pages in one integer
+_KINDS = 8  # an origin is the key of a thread times this, and why
+
+Process = tuple[int, int]  # its pid, and when it started
+
+
+def _words(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The words of the pages from `first` to `last`, and which bits of them."""
+    for word in range(first // _WORD, last // _WORD + 1):
+        low = max(first - word * _WORD, 0)
+        high = min(last - word * _WORD, _WORD - 1)
+        yield word, ((1 << (high - low + 1)) - 1) << low
+
+
+def _bits(word: int, mask: int) -> Iterator[int]:
+    """The pages whose bits are set."""
+    while mask:
+        low = mask & -mask
+        yield word * _WORD + low.bit_length() - 1
+        mask ^= low
+
+
+class Pages:
+    """Of one file, known to the trace as `file`."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self._resident: dict[int, int] = {}
+        self._origins: dict[int, array[int]] = {}
+        self._got: dict[Process, dict[int, int]] = {}
+
+    def has(self, page: int) -> bool:
+        """Whether it is in the page cache."""
+        return bool(self._resident.get(page // _WORD, 0) >> page % _WORD & 1)
+
+    def bring(self, first: int, last: int, thread: int, kind: int, *, anew: bool = False) -> None:
+        """The pages are in the cache now, by `thread`. Those that were there keep their origin, unless they came
+        `anew`: then they had left it unseen.
+        """
+        for word, mask in _words(first, last):
+            there = self._resident.get(word, 0)
+            if anew and there & mask:
+                self._forget(word, there & mask)
+                there &= ~mask
+            self._resident[word] = there | mask
+            for page in _bits(word, mask & ~there):
+                self._set(page, thread, kind)
+
+    def becomes(self, page: int, thread: int, kind: int) -> None:
+        """More is known of why it was brought in."""
+        self._set(page, thread, kind)
+
+    def origin(self, page: int) -> tuple[int, int]:
+        """The thread that brought it in, and why."""
+        return divmod(self._origins[page // _WORD][page % _WORD], _KINDS)
+
+    def get(self, process: Process | None, first: int, last: int) -> list[int]:
+        """The process has what the cache has of these pages; those that it did not have before."""
+        if process is None:
+            return []
+        got = self._got.get(process)
+        if got is None:
+            got = self._got[process] = {}
+        new: list[int] = []
+        for word, mask in _words(first, last):
+            had = got.get(word, 0)
+            fresh = self._resident.get(word, 0) & mask & ~had
+            if fresh:
+                got[word] = had | fresh
+                new += _bits(word, fresh)
+        return new
+
+    def evict(self, first: int, last: int) -> None:
+        """They left the cache, and with it every process."""
+        for word, mask in _words(first, last):
+            there = self._resident.get(word, 0)
+            if there & mask:
+                self._forget(word, there & mask)
+                if there & ~mask:
+                    self._resident[word] = there & ~mask
+                else:
+                    del self._resident[word]
+                    del self._origins[word]
+
+    def gone(self, process: Process) -> None:
+        """It ended."""
+        self._got.pop(process, None)
+
+    def clear(self) -> None:
+        """Nothing is known any more."""
+        self._resident.clear()
+        self._origins.clear()
+        self._got.clear()
+
+    def _set(self, page: int, thread: int, kind: int) -> None:
+        origins = self._origins.get(page // _WORD)
+        if origins is None:
+            origins = self._origins[page // _WORD] = array("Q", bytes(8 * _WORD))
+        origins[page % _WORD] = thread * _KINDS + kind
+
+    def _forget(self, word: int, mask: int) -> None:
+        for got in self._got.values():
+            if word in got:
+                got[word] &= ~mask

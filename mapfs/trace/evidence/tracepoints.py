@@ -1,0 +1,157 @@
+"""Tier kernel (T2): the tracepoints of the page cache, for one mount. Needs root.
+
+`filemap:mm_filemap_fault` comes when a page fault found nothing to map, before it waits, and once more when it tries
+again; `mm_filemap_map_pages` after the kernel mapped what the cache has around a fault; `mm_filemap_get_pages` when
+read(2) has its pages; `mm_filemap_delete_from_page_cache` when a page leaves. They are read by perf_event_open and not
+through a tracing instance, so that nothing is ever left behind in tracefs. A side band tells of processes: names, forks
+and exits, without which a process that lived for a millisecond could not be named.
+"""
+
+import mmap
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from mapfs.errors import EvidenceError
+from mapfs.trace.evidence import perf
+from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.sample import EVICTED, FAULT, MAPPED, TAKEN, Sample
+from mapfs.trace.evidence.tasks import task_of
+
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+_POINTS = {
+    "mm_filemap_fault": FAULT,
+    "mm_filemap_map_pages": MAPPED,
+    "mm_filemap_get_pages": TAKEN,
+    "mm_filemap_delete_from_page_cache": EVICTED,
+}
+TASKS = "tasks"
+_FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_SAMPLE = "=IHHIIQI"  # type, misc and size of the record, pid, tid, time, size of the raw data
+_LARGE, _SMALL, _MANY = 1 << 20, 1 << 18, 16  # bytes a ring, and the number of CPUs from which on they are small
+
+
+def points() -> str:
+    """Where tracefs has the tracepoints of the page cache. Raises EvidenceError."""
+    for root in _TRACEFS:
+        directory = os.path.join(root, "events", "filemap")
+        if os.path.isdir(directory):
+            missing = [name for name in _POINTS if not os.path.isdir(os.path.join(directory, name))]
+            if missing:
+                raise EvidenceError(f"this kernel lacks the tracepoint {missing[0]}", "Linux 6.12 has all of them")
+            return directory
+    if os.geteuid() != 0:
+        raise EvidenceError("the kernel's tracepoints are for root", "run as root")
+    raise EvidenceError("tracefs is not mounted", "mount -t tracefs nodev /sys/kernel/tracing")
+
+
+def ring_size(cpus: int) -> int:
+    """Bytes of each ring."""
+    return max(mmap.PAGESIZE, _LARGE if cpus < _MANY else _SMALL)
+
+
+def open_rings(device: int) -> list[tuple[str, PerfRing]]:
+    """A ring for each tracepoint and CPU, with its role; samples come from now on. Raises EvidenceError.
+
+    `device` is the st_dev of the mount.
+    """
+    directory, cpus, made = points(), perf.online_cpus(), list[tuple[str, PerfRing]]()
+    size = ring_size(len(cpus))
+    try:
+        for cpu in cpus:
+            for name in _POINTS:
+                number = int(_text(os.path.join(directory, name, "id")))
+                fd = perf.open_event(perf.TRACEPOINT, number, perf.TID | perf.TIME | perf.RAW, 0, pid=-1, cpu=cpu)
+                made.append((name, PerfRing(fd, size)))
+                perf.set_filter(fd, f"s_dev == {kernel_device(device)}")
+            fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, perf.TID | perf.TIME, perf.TASKS, pid=-1, cpu=cpu)
+            made.append((TASKS, PerfRing(fd, size)))
+        for _, ring in made:
+            perf.enable(ring.fd)
+    except OSError as error:
+        for _, ring in made:
+            ring.close()
+        raise perf.remedy(error) from error
+    return made
+
+
+def probe() -> None:
+    """Raises EvidenceError where `open_rings` would."""
+    directory = points()
+    try:
+        number = int(_text(os.path.join(directory, next(iter(_POINTS)), "id")))
+        os.close(perf.open_event(perf.TRACEPOINT, number, perf.TID, 0, pid=-1, cpu=perf.online_cpus()[0]))
+    except OSError as error:
+        raise perf.remedy(error) from error
+
+
+def kernel_device(device: int) -> int:
+    """`device`, a st_dev, as the kernel itself has it (linux/kdev_t.h)."""
+    return os.major(device) << 20 | os.minor(device)
+
+
+def samples(role: str, data: bytes) -> tuple[list[Sample], int]:
+    """What a ring of this role held, in the order of each CPU, and how many samples were lost."""
+    if role == TASKS:
+        tasks = map(task_of, perf.rows(data))
+        return [task for task in tasks if task is not None], _lost(data)
+    record, make = _decoder(role)
+    if not len(data) % record.size:
+        found = list(record.iter_unpack(data))
+        if all(fields[0] == perf.SAMPLE and fields[2] == record.size for fields in found):
+            return [make(fields) for fields in found], 0
+    made, count = list[Sample](), 0
+    for at, kind in _walk(data):
+        if kind == perf.SAMPLE:
+            made.append(make(record.unpack_from(data, at)))
+        elif kind == perf.LOST:
+            count += struct.unpack_from("=Q", data, at + 16)[0]
+    return made, count
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int]]:
+    at = 0
+    while at < len(data):
+        kind, _, size = perf.HEADER.unpack_from(data, at)
+        yield at, kind
+        at += size
+
+
+def _lost(data: bytes) -> int:
+    return sum(perf.lost(row) for row in perf.rows(data) if row.type == perf.LOST)
+
+
+@cache
+def _decoder(name: str) -> tuple[struct.Struct, Callable[[tuple[int, ...]], Sample]]:
+    """Of the samples of one tracepoint: their layout, and what makes a Sample of the fields."""
+    offsets = {field: (int(at), int(size)) for field, at, size in _FIELD.findall(_text(f"{points()}/{name}/format"))}
+    end = max(at + size for at, size in offsets.values())
+    raw = -(-(-(-end // 8) * 8 + 4) // 8) * 8 - 4  # linux/trace/perf.h: with its size, a multiple of 8
+    wanted = sorted({"i_ino", "index", "last_index", "order"} & set(offsets), key=lambda field: offsets[field])
+    layout, at = _SAMPLE, 0
+    for field in wanted:
+        start, size = offsets[field]
+        layout += f"{start - at}x{_CODES[size]}"
+        at = start + size
+    record = struct.Struct(layout + f"{raw - at}x")
+    return record, _maker(_POINTS[name], {field: 7 + number for number, field in enumerate(wanted)})
+
+
+def _maker(kind: int, places: dict[str, int]) -> Callable[[tuple[int, ...]], Sample]:
+    inode, first = places["i_ino"], places["index"]
+    new = tuple.__new__
+    if "last_index" in places:
+        last = places["last_index"]
+        return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[last], ""))
+    if "order" in places:
+        order = places["order"]
+        return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[first] + (1 << f[order]) - 1, ""))
+    return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[first], ""))
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read()
