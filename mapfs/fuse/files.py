@@ -32,6 +32,7 @@ class _Known:
     """What was told of a path last; `version` is that of the content, as it is now."""
 
     id: int
+    inode: int
     version: tuple[object, ...]
 
 
@@ -87,11 +88,11 @@ class Files:
             self._last_id += 1
             told = self._last_id
         spec = printable(node.spec or "")[:_MOST_SPEC]
-        if known is None or known.id != told or known.version != version:
+        if known is None or (known.id, known.inode, known.version) != (told, node.inode, version):
             self._learned(FileFact(told, node.inode, path, spec, node.size, node.generation))
         node.trace_id = told
         file.id, file.generation, file.size = told, node.generation, node.size
-        self._known[path] = _Known(told, version)
+        self._known[path] = _Known(told, node.inode, version)
 
     def release(self, handle: int) -> None:
         """The kernel closed `handle`; no request for it is on its way."""

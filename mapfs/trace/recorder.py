@@ -138,7 +138,9 @@ class Recorder:
     def _drain(self, *, final: bool = False) -> int:
         """Takes what is in the rings, then the facts that it may refer to, and hands both on; how much there was."""
         before = self.reader.lost
-        records = self.reader.take(final=final)
+        if self.evidence is not None:
+            self.evidence.begin()
+        records = self._take(final=final)
         sampled = self.evidence.take() if self.evidence else 0
         self._take_facts()
         lost = self.reader.lost - before
@@ -147,6 +149,14 @@ class Recorder:
             self.progress.set()
             self.progress = trio.Event()
         return len(records) + lost + sampled
+
+    def _take(self, *, final: bool) -> list[Record]:
+        """All records that are in the ring; what comes meanwhile may be left for the next round."""
+        head = self.ring.head()
+        records = self.reader.take(final=final)
+        while self.reader.next < head and (more := self.reader.take(final=final)):
+            records += more
+        return records
 
     def _hand_on(self, records: list[Record], lost: int, *, final: bool) -> int:
         """Gives the events that are settled to the journal and the sinks; how many."""

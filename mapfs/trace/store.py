@@ -30,12 +30,17 @@ CREATE TABLE mount (
 );
 CREATE TABLE files (
     id INTEGER PRIMARY KEY,        -- a new one for each version of the content
-    inode INTEGER NOT NULL,        -- within the mount
+    inode INTEGER NOT NULL,        -- within the mount, the newest
     path TEXT NOT NULL,            -- within the mount
     spec TEXT NOT NULL,            -- what it is made of
     size INTEGER NOT NULL,         -- bytes
     generation INTEGER NOT NULL    -- counts the versions of the content
 );
+CREATE TABLE inodes (              -- all that a file had: what the kernel forgot gets another when it is looked up
+    inode INTEGER NOT NULL,
+    file INTEGER NOT NULL,         -- files.id
+    PRIMARY KEY (inode, file)
+) WITHOUT ROWID;
 CREATE TABLE threads (
     id INTEGER PRIMARY KEY,        -- never reused, unlike tid
     tid INTEGER NOT NULL,
@@ -152,6 +157,7 @@ class Store:
                 self._db.execute("INSERT INTO watched VALUES (?, ?, ?)", _fields(fact))
             case FileFact():
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
+                self._db.execute("INSERT OR IGNORE INTO inodes VALUES (?, ?)", (fact.inode, fact.id))
             case ThreadFact():
                 row = _fields(fact)[:-1]  # when it was found out is of no interest any more
                 self._db.execute("INSERT OR REPLACE INTO threads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)

@@ -21,7 +21,7 @@ _COLOURS = {
     "SHARED": "32",
     "JOINED": "32",
 }
-_UNCLASSED = {"push": "PUSH", "drop": "DROP"}  # what mapfs does itself, which is of no class
+_UNCLASSED = {"push": "PUSH", "drop": "DROP", "evict": "EVICT"}  # what is of no class
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -51,7 +51,7 @@ class Lines:
                 f"{_pages(event):<10}",
                 f"{event['offset']:#010x}",
                 event["label"] or "-",
-                f"{format_ns(event['wait_ns']):>7}{_why(event)}",
+                f"{_wait(event):>7}{_why(event)}",
             )
         )
 
@@ -90,5 +90,12 @@ def _pages(event: Mapping[str, Any]) -> str:
     return f"page {first}" if count == 1 else f"pages {first}-{first + count - 1}"
 
 
+def _wait(event: Mapping[str, Any]) -> str:
+    return "-" if event["wait_ns"] is None else format_ns(event["wait_ns"])
+
+
 def _why(event: Mapping[str, Any]) -> str:
-    return f"  {event['error']}: {visible(event['reason'] or '?')}" if event["error"] else ""
+    if event["error"]:
+        return f"  {event['error']}: {visible(event['reason'] or '?')}"
+    by = event["by"]
+    return f"  by {visible(by['command'])}/{by['pid']}" if by else ""

@@ -70,7 +70,7 @@ class Account:
     # what comes in, in the order of time
 
     def known(self, fact: FileFact) -> None:
-        """A file, or a new version of one."""
+        """A file, or a new version of one, or a new inode of one."""
         self._inodes[fact.id] = fact.inode
         pages = self._pages.get(fact.inode)
         if pages is None:

@@ -1,6 +1,6 @@
 """The recorder's half of evidence: takes samples out of the kernel's rings, and joins them with the requests.
 
-Samples of one moment lie in the rings of many CPUs, some not yet written. So each round goes up to a moment a little
+Requests and samples of one moment lie in many rings, some not yet written. So each round goes up to a moment a little
 before it began; what is younger waits for the next.
 """
 
@@ -75,9 +75,14 @@ class Collector:
         """Requests are missing: what they brought into the page cache is not known."""
         self._account.lost()
 
-    def take(self) -> int:
-        """Takes what is in the rings now, before the facts that it may refer to are taken; how many bytes."""
+    def begin(self) -> None:
+        """A round begins: what is recorded from now on, or sampled, may be in one ring and not yet in another."""
         self._moment = time.monotonic_ns()
+
+    def take(self) -> int:
+        """Takes what is in the rings now: after the requests, whose samples are there then, and before the facts that
+        it may refer to. How many bytes.
+        """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         self._taken = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
         return sum(len(data) for _, data in self._taken)

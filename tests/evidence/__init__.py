@@ -1,0 +1,1 @@
+"""Evidence beyond the requests, against the kernel's own word."""
