@@ -32,7 +32,7 @@ from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
-from mapfs.trace.facts import MountFact, printable
+from mapfs.trace.facts import DaemonValues, MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -91,8 +91,9 @@ class Mount:
                 stack.callback(mountpoint.remove, self._path)
             ring = Ring()
             recorder = RecorderProcess(
-                ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach
-            )
+                ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach,
+                metrics=self.options.metrics,
+            )  # fmt: skip
             stack.callback(self._finish, recorder)
             tree = build(dict(self.options.files), self._path)
             stack.callback(tree.close)
@@ -115,12 +116,13 @@ class Mount:
         stack.callback(self._threads.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
-        sessions = RecorderSessions(recorder.facts, self._statistics)
+        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics)
         self._notifier = Notifier(ring)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
         self._control = Control(tree, self._notifier, self._path, lambda: self._pagers.hurry() if self._pagers else 0)
-        openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "ctl": self._control.open}
+        openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
+        openers["ctl"] = self._control.open
         add_control(tree, openers, writable=frozenset({"ctl"}))
         self._operations = Operations(
             tree,
@@ -201,7 +203,7 @@ class Mount:
         if self._passthrough is not None:
             self._passthrough.released(node)
 
-    def _statistics(self) -> dict[str, int | str | float | None]:
+    def _statistics(self) -> DaemonValues:
         pagers, init = self._pagers, self._link.init if self._link else None
         return {
             "pid": os.getpid(),
@@ -225,6 +227,7 @@ class Mount:
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._flush_facts)
+                nursery.start_soon(self._sessions.tell)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
                     self._link.start()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mapfs.trace.address import Address
 from mapfs.tree.build import Given
 
 
@@ -20,4 +21,5 @@ class MountOptions:
     nonempty: bool = False
     trace: str | None = None
     replace_trace: bool = False
+    metrics: Address | None = None  # where they are served by HTTP
     detach: bool = False  # from the terminal, once it answers

@@ -18,13 +18,15 @@ import trio
 
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
-from mapfs.trace.events import COLD, ERROR, READ, REFAULT, WRITTEN, Event, Lost
+from mapfs.trace.endpoint import Endpoint
+from mapfs.trace.events import COLD, ERROR, REFAULT, WRITTEN, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
+from mapfs.trace.metrics import Metrics
 from mapfs.trace.ring import DIRECT, Reader, Record, Ring
+from mapfs.trace.scrape import Daemon, send_metrics
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
 from mapfs.trace.stream import send_events, send_stats
-from mapfs.units import page_span
 
 _CLASSES = [None, COLD, REFAULT, ERROR, WRITTEN]
 _CLASS_NUMBERS = {name: number for number, name in enumerate(_CLASSES)}
@@ -40,14 +42,21 @@ SinkMaker = Callable[[MountFact], tuple[str, int, Callable[[Sequence[Event | Los
 class Recorder:
     """Drains one ring. `store` may be None: then the ring is a flight recorder for `.mapfs/events`."""
 
-    def __init__(self, ring: Ring, end: socket.socket, store: Store | None, makers: Sequence[SinkMaker]) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        end: socket.socket,
+        store: Store | None,
+        makers: Sequence[SinkMaker],
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self.ring = ring
         self.store = store
+        self.endpoint = endpoint
+        self.daemon = Daemon(end)
+        self.metrics = Metrics()
         self.reader = Reader(ring)
         self.mount: MountFact | None = None
-        self.counts: dict[str | None, int] = dict.fromkeys(_CLASSES, 0)
-        self.bytes = 0
-        self.pages = 0
         self.files: dict[int, FileFact] = {}
         self.threads: dict[int, ThreadFact] = {}
         self.reasons: dict[int, str] = {}
@@ -60,7 +69,7 @@ class Recorder:
         self._classifier = Classifier()
         self._classes = bytearray(ring.slots)
         self._refaults = array.array("I", bytes(4 * ring.slots))
-        self._wanted: list[tuple[facts.EventsWanted | facts.StatsWanted, int, int]] = []
+        self._wanted: list[tuple[facts.EventsWanted | facts.StatsWanted | facts.MetricsWanted, int, int]] = []
 
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
@@ -68,6 +77,8 @@ class Recorder:
         awake.register(self._socket, select.EPOLLIN)
         awake.register(ring.wake, select.EPOLLIN)
         async with trio.open_nursery() as nursery:
+            if self.endpoint is not None:
+                nursery.start_soon(self.endpoint.serve, self)
             while not self.ended:
                 drained = self._drain()
                 self._serve_wanted(nursery)
@@ -112,8 +123,7 @@ class Recorder:
             return 0
         if lost:
             self._classifier.lost()
-        for record in records:
-            self._classify(record)
+        self.metrics.observe(records, [self._classify(record) for record in records])
         if self._sinks:
             events: list[Event | Lost] = [Lost(lost)] if lost else []
             events += [self.event(record) for record in records]
@@ -123,16 +133,13 @@ class Recorder:
         self.progress = trio.Event()
         return len(records) + lost
 
-    def _classify(self, record: Record) -> None:
-        """Counts the record, and keeps its class where `event` finds it as long as the ring has the record."""
-        cls, refaults = self._classifier.classify(record)
+    def _classify(self, record: Record) -> tuple[str | None, int]:
+        """The record's class and re-faults, kept where `event` finds it as long as the ring has the record."""
+        cls, refaults = seen = self._classifier.classify(record)
         slot = record.serial % self.ring.slots
         self._classes[slot] = _CLASS_NUMBERS[cls]
         self._refaults[slot] = refaults
-        self.counts[cls] += 1
-        if not record.errno and record.op == READ:
-            self.bytes += record.size
-            self.pages += len(page_span(record.offset, record.size))
+        return seen
 
     def event(self, record: Record) -> Event:
         """The event of a record that was drained already."""
@@ -188,7 +195,9 @@ class Recorder:
                     self._prune_threads()
             case ReasonFact():
                 self.reasons[fact.id] = fact.text
-            case facts.EventsWanted() | facts.StatsWanted():
+            case facts.DaemonFact():
+                self.daemon.tells(fact)
+            case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
                 self._wanted += [(fact, fd, self.ring.head()) for fd in fds]
             case facts.Ended():
                 self._served = fact.served
@@ -227,6 +236,8 @@ class Recorder:
                 waiting.append((fact, fd, head))
             elif isinstance(fact, facts.StatsWanted):
                 nursery.start_soon(send_stats, self, fact, fd)
+            elif isinstance(fact, facts.MetricsWanted):
+                nursery.start_soon(send_metrics, self, fact.daemon, fd)
             else:
                 nursery.start_soon(send_events, self, fd, fact.follow)
         self._wanted = waiting

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from mapfs.trace.events import Event, Lost, as_json
+from mapfs.trace.events import READ, Event, Lost, as_json
 from mapfs.trace.facts import StatsWanted, printable
 from mapfs.trace.ring import Reader
 
@@ -50,19 +50,20 @@ def _line(recorder: "Recorder", event: Event | Lost) -> bytes:
 
 async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None:
     """One JSON object, of everything up to now."""
-    mount = recorder.mount
+    mount, counted = recorder.mount, recorder.metrics.counted()
     stats = {
         **{name: getattr(mount, name, None) for name in ("mountpoint", "version", "link", "page_size", "readahead")},
         "started_ns": mount.wall_ns if mount else None,
-        "requests": sum(recorder.counts.values()),
-        "classes": {name or "?": count for name, count in recorder.counts.items()},
-        "pages": recorder.pages,
-        "bytes": recorder.bytes,
+        "requests": sum(counted.requests.values()),
+        "classes": {name or "?": count for name, count in counted.classes.items()},
+        "pages": counted.of(counted.pages, READ),
+        "bytes": counted.of(counted.bytes, READ),
         "lost": recorder.reader.lost,
         "files": len(recorder.files),
         "threads": len(recorder.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,
         "sinks": {printable(sink.name): "failed" if sink.failure else "ok" for sink in recorder.sinks},
+        "metrics": recorder.endpoint.url if recorder.endpoint else None,
         "recorder_pid": os.getpid(),
         "daemon": wanted.daemon,
     }

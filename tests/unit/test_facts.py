@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapfs.trace import facts
-from mapfs.trace.facts import Ended, EventsWanted, Fact, FactSender, ReasonFact, StatsWanted, decode
+from mapfs.trace.facts import (
+    DaemonFact,
+    Ended,
+    EventsWanted,
+    Fact,
+    FactSender,
+    MetricsWanted,
+    ReasonFact,
+    StatsWanted,
+    decode,
+)
 from tests.unit.samples import FILE, MOUNT, THREAD
 
 FACTS: list[Fact] = [
@@ -22,6 +32,8 @@ FACTS: list[Fact] = [
     ReasonFact(3, "the disk is gone"),
     EventsWanted(follow=True),
     StatsWanted({"pid": 1, "load": 0.5, "name": "x", "nothing": None}),
+    MetricsWanted({"pid": 1, "load": 0.5, "name": "x", "nothing": None}),
+    DaemonFact({"pid": 1}),
     Ended(served=False),
 ]
 
