@@ -76,6 +76,7 @@ class SinkThread:
             with self._changed:
                 self.failure = error
                 self._batches.clear()
+                self._waiting = 0
             warn(f"the {self.name} stopped: {reason_of(error)}; the mount goes on without it")
 
     def _next(self) -> Sequence[Event | Lost] | None:

@@ -117,6 +117,7 @@ def test_the_numbers_are_those_of_what_was_demanded(mount: Mounter, tmp_path: Pa
     with open(daemon.file("data"), "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), bytes(2 * PAGE_SIZE), PAGE_SIZE)
         os.fsync(file.fileno())
+    wait_until(lambda: read(daemon)["open_handles"] == 0, "the release of all handles")
     after, stats = read(daemon), daemon.stats()
     events = daemon.events()
 
@@ -149,8 +150,9 @@ def test_the_numbers_are_those_of_what_was_demanded(mount: Mounter, tmp_path: Pa
     assert stats["files"] == after["known_files"]
     assert stats["threads"] == after["known_threads"]
     assert {dict(has)["sink"] for name, has in after.samples if name == "mapfs_sink_failed"} == {*stats["sinks"]}
-    for name in ("pager_threads", "open_handles", "watched_files"):
-        assert stats["daemon"][name] == after[name]
+    for name in ("open_handles", "watched_files", "waiting_demands"):
+        assert stats["daemon"][name] == after[name] == 0
+    assert after["pager_threads"] >= 1
     for process, pid in (("daemon", stats["daemon"]["pid"]), ("recorder", stats["recorder_pid"])):
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_SIZE
         assert after[f"process_resident_memory_bytes process={process}"] == pytest.approx(resident, rel=0.5)
@@ -175,7 +177,7 @@ def test_http_says_what_the_file_says(mount: Mounter, link: str) -> None:
     if link == "own":
         assert by_http["requests_total op=read class=COLD"] == 7
     assert by_http["daemon_up"] == 1
-    assert by_http["open_handles"] == 0
+    wait_until(lambda: fetch(url(daemon))["open_handles"] == 0, "the release of the handle")
     with open(daemon.file("pages"), "rb"):
         assert fetch(url(daemon))["open_handles"] == 1
     client("touch", daemon.file("pages"), "0-63")
@@ -340,7 +342,8 @@ def test_a_daemon_that_was_stopped_is_told_to_be_down(mount: Mounter) -> None:
     assert stopped["requests_total op=read class=COLD"] == 4
     assert not any(name == "mapfs_pager_threads" for name, _ in stopped.samples)
     again = fetch(where)
-    assert (again["daemon_up"], again["pager_threads"]) == (1, daemon.stats()["daemon"]["pager_threads"])
+    assert again["daemon_up"] == 1
+    assert again["pager_threads"] >= 1
     assert daemon.umount() == 0
 
 
