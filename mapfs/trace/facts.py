@@ -162,9 +162,11 @@ class FactSender:
         return self._socket.fileno()
 
     def asked(self) -> bool:
-        """Takes one question of the recorder, which a DaemonFact answers. False: there is none."""
+        """Takes one question of the recorder, which a DaemonFact answers. False: it has ended, and asks no more."""
         try:
             return self._socket.recv(len(ASK)) == ASK
+        except BlockingIOError:  # woken for nothing; an answer that nobody waits for does no harm
+            return True
         except OSError:
             return False
 

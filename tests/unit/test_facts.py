@@ -1,6 +1,7 @@
 """Facts on their socket: whole, in order, and never in the daemon's way."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -170,3 +171,15 @@ def test_any_thread_may_send(ends: tuple[FactSender, socket.socket]) -> None:
     numbers = [fact.id for fact in got if isinstance(fact, ReasonFact)]
     assert sorted(numbers) == list(range(400))
     assert all(sorted(own) == own for own in ([n for n in numbers if n // 50 == start] for start in range(8)))
+
+
+def test_the_recorder_asks_until_it_ends(ends: tuple[FactSender, socket.socket]) -> None:
+    sender, end = ends
+    end.send(facts.ASK)
+    end.send(facts.ASK)
+    assert select.select([sender], [], [], 0)[0]
+    assert [sender.asked(), sender.asked()] == [True, True]
+    assert not select.select([sender], [], [], 0)[0]
+    end.close()
+    assert select.select([sender], [], [], 0)[0]
+    assert not sender.asked()
