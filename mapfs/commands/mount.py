@@ -14,6 +14,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
 from mapfs.sources.spec import Spec
+from mapfs.trace.address import parse_address
 from mapfs.trace.evidence import tiers
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
@@ -33,6 +34,7 @@ _SETTINGS: dict[str, type] = {
     "nonempty": bool,
     "link": str,
     "evidence": str,
+    "metrics": str,
     "quiet": bool,
     "files": dict,
 }
@@ -45,6 +47,7 @@ _SETTINGS: dict[str, type] = {
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No log on standard error.")
 @click.option("--trace", metavar="FILE", help="Record every demand in FILE, a SQLite database.")
 @click.option("-f", "--force", is_flag=True, default=None, help="Replace FILE if it is a trace already.")
+@click.option("--metrics", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP; without ADDR on loopback.")
 @click.option(
     "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
 )
@@ -111,7 +114,7 @@ def _read_config(path: str) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in _SETTINGS:
             raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(_SETTINGS)}")
-        if name == "readahead" and isinstance(value, int) and not isinstance(value, bool):
+        if name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
             settings[name] = str(value)
         elif type(value) is not _SETTINGS[name]:
             raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
@@ -174,7 +177,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
     readahead = parse_size(settings.get("readahead", "0"))
     if readahead and link == "plain":
         raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
-    trace = settings.get("trace")
+    trace, metrics = settings.get("trace"), settings.get("metrics")
     return MountOptions(
         mountpoint=settings["mountpoint"],
         files=specs,
@@ -185,6 +188,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
         read_only=settings.get("ro", False),
         nonempty=settings.get("nonempty", False),
         trace=os.path.abspath(trace) if trace else None,
+        metrics=parse_address(metrics) if metrics is not None else None,
         replace_trace=settings.get("force", False),
         evidence=evidence,
     )

@@ -34,7 +34,7 @@ from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
-from mapfs.trace.facts import Ending, MountFact, printable
+from mapfs.trace.facts import DaemonValues, Ending, MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -94,8 +94,9 @@ class Mount:
                 stack.callback(mountpoint.remove, self._path)
             ring = Ring()
             recorder = RecorderProcess(
-                ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach
-            )
+                ring, self.options.trace, self._sinks, replace=self.options.replace_trace, detach=self.options.detach,
+                metrics=self.options.metrics,
+            )  # fmt: skip
             stack.callback(self._finish, recorder)
             tree = build(dict(self.options.files), self._path)
             stack.callback(tree.close)
@@ -120,12 +121,13 @@ class Mount:
         stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
-        sessions = RecorderSessions(recorder.facts, self._statistics)
+        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics)
         self._notifier = Notifier(ring)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
         self._control = Control(tree, self._notifier, self._path, lambda: self._pagers.hurry() if self._pagers else 0)
-        openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "ctl": self._control.open}
+        openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
+        openers["ctl"] = self._control.open
         add_control(tree, openers, writable=frozenset({"ctl"}))
         self._operations = Operations(
             tree,
@@ -163,14 +165,8 @@ class Mount:
             evidence=self._tier,
         )
 
-    def _mount_options(self) -> list[str]:
-        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev", *(["ro"] if self.options.read_only else [])]
-        if self.options.allow_other:
-            chosen += ["allow_other", "default_permissions"]
-        return chosen
-
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
-        descriptor = device.mount(self._path, self._mount_options())
+        descriptor = device.mount(self._path, self.options.of_mount())
         self._mounted = True
         self._find_device()
         self._watching.start(self._st_dev)
@@ -182,7 +178,7 @@ class Mount:
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
     def _mount_plain(self) -> None:
-        self._start_session(self._path, set(self._mount_options()))
+        self._start_session(self._path, set(self.options.of_mount()))
         self._mounted = True
         self._find_device()
 
@@ -209,7 +205,7 @@ class Mount:
         if self._passthrough is not None:
             self._passthrough.released(node)
 
-    def _statistics(self) -> dict[str, int | str | float | None]:
+    def _statistics(self) -> DaemonValues:
         pagers, init = self._pagers, self._link.init if self._link else None
         return {
             "pid": os.getpid(),
@@ -233,6 +229,7 @@ class Mount:
                 nursery.start_soon(self._watch_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._flush_facts)
+                nursery.start_soon(self._sessions.tell)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
                     self._link.start()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mapfs.trace.address import Address
 from mapfs.tree.build import Given
 
 
@@ -21,4 +22,10 @@ class MountOptions:
     trace: str | None = None
     replace_trace: bool = False
     evidence: str = "auto"  # or a tier of mapfs.trace.evidence.tiers
+    metrics: Address | None = None  # where they are served by HTTP
     detach: bool = False  # from the terminal, once it answers
+
+    def of_mount(self) -> list[str]:
+        """The options of fusermount3 (mount.fuse3(8)): nosuid and nodev whoever mounts."""
+        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev", *(["ro"] if self.read_only else [])]
+        return [*chosen, "allow_other", "default_permissions"] if self.allow_other else chosen

@@ -1,4 +1,4 @@
-"""The sessions of `.mapfs/events` and `.mapfs/stats`: what the recorder writes into a pipe, handed on.
+"""The sessions of `.mapfs/events`, `stats` and `metrics`: what the recorder writes into a pipe, handed on.
 
 The daemon formats nothing; it opens a pipe, gives the recorder one end and reads the other.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import trio
 
-from mapfs.trace.facts import EventsWanted, FactSender, StatsWanted
+from mapfs.trace.facts import DaemonFact, DaemonValues, EventsWanted, FactSender, MetricsWanted, StatsWanted
 
 _ANSWER_WITHIN = 10.0  # seconds; the recorder is another process, which may be stopped
 
@@ -64,7 +64,7 @@ class BytesSession(ReadSession):
 class RecorderSessions:
     """Opens sessions. `daemon` gives what the daemon itself adds to the statistics."""
 
-    def __init__(self, facts: FactSender, daemon: Callable[[], dict[str, int | str | float | None]]) -> None:
+    def __init__(self, facts: FactSender, daemon: Callable[[], DaemonValues]) -> None:
         self._facts = facts
         self._daemon = daemon
 
@@ -74,7 +74,23 @@ class RecorderSessions:
 
     async def stats(self, now: bool) -> BytesSession:
         """The statistics up to this moment. Raises OSError (EIO) where the recorder does not answer."""
-        pipe = PipeSession(self._ask(lambda: StatsWanted(self._daemon())))
+        return await self._complete(lambda: StatsWanted(self._daemon()))
+
+    async def metrics(self, now: bool) -> BytesSession:
+        """The same in the Prometheus text format."""
+        return await self._complete(lambda: MetricsWanted(self._daemon()))
+
+    async def tell(self) -> None:
+        """Tells the recorder what the daemon knows, each time that it asks, until it has ended."""
+        while True:
+            await trio.lowlevel.wait_readable(self._facts.fileno())
+            if not self._facts.asked():
+                return
+            self._facts.send(DaemonFact(self._daemon()))
+
+    async def _complete(self, fact: Callable[[], StatsWanted | MetricsWanted]) -> BytesSession:
+        """All that the recorder writes. Raises OSError (EIO) where it does not answer."""
+        pipe = PipeSession(self._ask(fact))
         content = b""
         try:
             with trio.fail_after(_ANSWER_WITHIN):
@@ -88,7 +104,7 @@ class RecorderSessions:
             raise OSError(errno.EIO, "the recorder has ended")
         return BytesSession(content)
 
-    def _ask(self, fact: Callable[[], EventsWanted | StatsWanted]) -> int:
+    def _ask(self, fact: Callable[[], EventsWanted | StatsWanted | MetricsWanted]) -> int:
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not self._facts.send(fact(), (theirs,)):

@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     serial: int
     #: When the request arrived, or the fault was seen, ns of CLOCK_MONOTONIC.
     time_ns: int
-    #: From its arrival to its answer, ns; of JOINED, from the fault to the page; None: nobody can tell.
+    #: From its arrival to its answer, ns; of JOINED, from the fault to that answer; None: nobody can tell.
     wait_ns: int | None
     #: One of OPS.
     op: int

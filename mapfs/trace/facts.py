@@ -96,10 +96,26 @@ class EventsWanted(msgspec.Struct, frozen=True, tag="events"):
     follow: bool
 
 
+#: What the daemon itself has to say of the mount.
+DaemonValues = dict[str, int | str | float | None]
+
+
 class StatsWanted(msgspec.Struct, frozen=True, tag="stats"):
     """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say."""
 
-    daemon: dict[str, int | str | float | None]
+    daemon: DaemonValues
+
+
+class MetricsWanted(msgspec.Struct, frozen=True, tag="metrics"):
+    """The same of `.mapfs/metrics`."""
+
+    daemon: DaemonValues
+
+
+class DaemonFact(msgspec.Struct, frozen=True, tag="daemon"):
+    """What the daemon has to say, because the recorder asked (`FactSender.asked`)."""
+
+    values: DaemonValues
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
@@ -121,6 +137,8 @@ Fact = (
     | ReasonFact
     | EventsWanted
     | StatsWanted
+    | MetricsWanted
+    | DaemonFact
     | Ending
     | Ended
 )
@@ -129,6 +147,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
 MOST_FDS = 253  # descriptors with one message (unix(7), SCM_MAX_FD)
+ASK = b"?"  # the one thing that the recorder says: it wants a DaemonFact
 
 
 def printable(text: bytes | str) -> str:
@@ -178,6 +197,19 @@ class FactSender:
                 return False
             self._late.popleft()
         return True
+
+    def fileno(self) -> int:
+        """Readable where the recorder asks something, or has ended."""
+        return self._socket.fileno()
+
+    def asked(self) -> bool:
+        """Takes one question of the recorder, which a DaemonFact answers. False: it has ended, and asks no more."""
+        try:
+            return self._socket.recv(len(ASK)) == ASK
+        except BlockingIOError:  # woken for nothing; an answer that nobody waits for does no harm
+            return True
+        except OSError:
+            return False
 
     def flush(self) -> bool:
         """Tries again to send what is late. True: nothing is."""

@@ -155,7 +155,7 @@ _REQUESTS = f"""
 _FAULTS = f"""
     SELECT e.serial, 0, 0, b.tid, b.pid, b.command,
         {_COLUMNS.format(op="e.op", cls="e.class", via="iif(e.op = 5, 'fault', 'read')")},
-        e.wait_ns, iif(e.class = 'JOINED', e.wait_ns, NULL), 0, NULL, NULL
+        e.wait_ns, e.total_ns, 0, NULL, NULL
     FROM faults e {_JOINS} LEFT JOIN threads b ON b.id = e.by_thread {_PAST}"""  # noqa: S608 -- constants
 _EVICTIONS = f"""
     SELECT e.serial, 0, 0, NULL, NULL, NULL, {_COLUMNS.format(op="7", cls="NULL", via="NULL")},

@@ -18,31 +18,20 @@ import trio
 
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
-from mapfs.trace.events import (
-    AHEAD,
-    COLD,
-    ERROR,
-    EVICT,
-    JOINED,
-    READ,
-    REFAULT,
-    REQUESTS,
-    SHARED,
-    WRITTEN,
-    Event,
-    Lost,
-)  # fmt: skip
+from mapfs.trace.endpoint import Endpoint
+from mapfs.trace.events import Event, Lost
 from mapfs.trace.evidence.collector import Collector
-from mapfs.trace.evidence.item import Item, of_request
+from mapfs.trace.evidence.item import of_request
 from mapfs.trace.evidence.names import FIRST_KEY
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
 from mapfs.trace.journal import CLASSES, UNKNOWN, VIAS, Entry, Journal, lost_samples
+from mapfs.trace.metrics import Metrics
 from mapfs.trace.ring import DIRECT, Reader, Record, Ring
+from mapfs.trace.scrape import Daemon, send_metrics
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
 from mapfs.trace.stream import send_events, send_stats
-from mapfs.units import PAGE_SIZE, page_span
 
 _BUSY = 0.02  # seconds between two looks while events flow
 _WANTED = 0.001  # seconds between two, while somebody waits for what has just happened
@@ -55,7 +44,7 @@ _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a te
 class _Wanted:
     """Somebody asked, at the moment `asked`, ns, when `head` was the next serial number in the ring."""
 
-    fact: facts.EventsWanted | facts.StatsWanted
+    fact: facts.EventsWanted | facts.StatsWanted | facts.MetricsWanted
     fd: int
     head: int
     asked: int
@@ -68,18 +57,23 @@ SinkMaker = Callable[[MountFact], tuple[str, int, Callable[[Sequence[Event | Los
 class Recorder:
     """Drains one ring. `store` may be None: then the ring is a flight recorder for `.mapfs/events`."""
 
-    def __init__(self, ring: Ring, end: socket.socket, store: Store | None, makers: Sequence[SinkMaker]) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        end: socket.socket,
+        store: Store | None,
+        makers: Sequence[SinkMaker],
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self.ring = ring
         self.store = store
+        self.endpoint = endpoint
+        self.daemon = Daemon(end)
+        self.metrics = Metrics()
         self.reader = Reader(ring)
         self.mount: MountFact | None = None
-        self.counts: dict[str | None, int] = dict.fromkeys((None, COLD, REFAULT, AHEAD, ERROR, WRITTEN), 0)
-        self.faults: dict[str | None, int] = dict.fromkeys((None, AHEAD, SHARED, JOINED), 0)
-        self.evicted = 0  # pages
         self.evidence: Collector | None = None
         self.journal = Journal(ring.slots)
-        self.bytes = 0
-        self.pages = 0
         self.files: dict[int, FileFact] = {}
         self.threads: dict[int, ThreadFact] = {}
         self.reasons: dict[int, str] = {}
@@ -99,6 +93,8 @@ class Recorder:
         awake.register(self._socket, select.EPOLLIN)
         awake.register(ring.wake, select.EPOLLIN)
         async with trio.open_nursery() as nursery:
+            if self.endpoint is not None:
+                nursery.start_soon(self.endpoint.serve, self)
             while not self.ended:
                 drained = self._drain()
                 self._serve_wanted(nursery)
@@ -175,11 +171,11 @@ class Recorder:
                 self._serial += 1
                 self.journal.append(lost_samples(self._serial, missing))
                 events.append(Lost(missing, samples=True))
+        self.metrics.observe(items)
         journal, sinks = self.journal, self._sinks
         for item in items:
             self._serial += 1
             entry = item.entry(self._serial)
-            self._count(item)
             journal.append(entry)
             if sinks:
                 events.append(self.event(entry))
@@ -187,17 +183,6 @@ class Recorder:
             for sink in sinks:
                 sink(events)
         return len(items) + len(events)
-
-    def _count(self, item: Item) -> None:
-        if item.op in REQUESTS:
-            self.counts[item.cls] += 1
-            if not item.errno and item.op == READ:
-                self.bytes += item.size
-                self.pages += len(page_span(item.offset, item.size))
-        elif item.op == EVICT:
-            self.evicted += item.size // PAGE_SIZE
-        else:
-            self.faults[item.cls] += 1
 
     def event(self, entry: Entry) -> Event:
         """The event of an entry of the journal."""
@@ -271,7 +256,9 @@ class Recorder:
                 self.evidence.ending()
             case ReasonFact():
                 self.reasons[fact.id] = fact.text
-            case facts.EventsWanted() | facts.StatsWanted():
+            case facts.DaemonFact():
+                self.daemon.tells(fact)
+            case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
                 self._wanted += [_Wanted(fact, fd, self.ring.head(), time.monotonic_ns()) for fd in fds]
             case facts.Ended():
                 self._served = fact.served
@@ -325,6 +312,8 @@ class Recorder:
                 waiting.append(one)
             elif isinstance(one.fact, facts.StatsWanted):
                 nursery.start_soon(send_stats, self, one.fact, one.fd)
+            elif isinstance(one.fact, facts.MetricsWanted):
+                nursery.start_soon(send_metrics, self, one.fact.daemon, one.fd)
             else:
                 nursery.start_soon(send_events, self, one.fd, one.fact.follow)
         self._wanted = waiting

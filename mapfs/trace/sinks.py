@@ -25,6 +25,7 @@ class SinkThread:
     def __init__(self, name: str, sink: Sink, capacity: int) -> None:
         self.name = name
         self.failure: BaseException | None = None
+        self.skipped = 0  # events that it was too slow for, in all
         self._sink = sink
         self._capacity = capacity
         self._changed = threading.Condition()
@@ -41,7 +42,9 @@ class SinkThread:
             if self.failure is not None:
                 return
             if self._waiting + len(events) > self._capacity and self._waiting:
-                self._skipped += sum(event.count if isinstance(event, Lost) else 1 for event in events)
+                skipped = sum(event.count if isinstance(event, Lost) else 1 for event in events)
+                self._skipped += skipped
+                self.skipped += skipped
                 return
             if self._skipped:
                 self._batches.append([Lost(self._skipped, skipped=True)])
@@ -49,6 +52,11 @@ class SinkThread:
             self._batches.append(events)
             self._waiting += len(events)
             self._changed.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for it."""
+        return self._waiting
 
     def close(self, timeout: float) -> bool:
         """Lets the sink finish what it has. False: it did not within `timeout` seconds, or had failed."""
@@ -68,6 +76,7 @@ class SinkThread:
             with self._changed:
                 self.failure = error
                 self._batches.clear()
+                self._waiting = 0
             warn(f"the {self.name} stopped: {reason_of(error)}; the mount goes on without it")
 
     def _next(self) -> Sequence[Event | Lost] | None:

@@ -12,6 +12,8 @@ import trio
 
 from mapfs.errors import MapfsError, TraceError
 from mapfs.trace import facts
+from mapfs.trace.address import Address
+from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.facts import FactSender
 from mapfs.trace.recorder import Recorder, SinkMaker
 from mapfs.trace.ring import Ring
@@ -29,22 +31,29 @@ class RecorderProcess:
     """
 
     def __init__(
-        self, ring: Ring, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool = False, detach: bool = False
+        self,
+        ring: Ring,
+        trace: str | None,
+        makers: Sequence[SinkMaker],
+        *,
+        replace: bool = False,
+        detach: bool = False,
+        metrics: Address | None = None,
     ) -> None:
-        """Forks it; `detach` lets go of the terminal."""
+        """Forks it; `detach` lets go of the terminal, `metrics` is where it serves them by HTTP."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
             ours.close()
-            _child(ring, theirs, trace, makers, replace=replace, detach=detach)
+            _child(ring, theirs, trace, makers, replace=replace, detach=detach, metrics=metrics)
         theirs.close()
         self._socket = ours
         self._started = False
 
     def start(self) -> None:
-        """Has it begin. Raises TraceError where the trace cannot be written."""
+        """Has it begin. Raises TraceError where the trace cannot be written, or metrics cannot be served."""
         with contextlib.suppress(OSError):  # it died: there is no answer either
             self._socket.send(_START)
         answer = self._socket.recv(facts.LARGEST)
@@ -75,7 +84,14 @@ class RecorderProcess:
 
 
 def _child(
-    ring: Ring, end: socket.socket, trace: str | None, makers: Sequence[SinkMaker], *, replace: bool, detach: bool
+    ring: Ring,
+    end: socket.socket,
+    trace: str | None,
+    makers: Sequence[SinkMaker],
+    *,
+    replace: bool,
+    detach: bool,
+    metrics: Address | None,
 ) -> None:
     """All of the recorder's life; never returns."""
     code = 1
@@ -89,6 +105,7 @@ def _child(
         if end.recv(len(_START)) != _START:
             return  # the mount was not to be
         try:
+            endpoint = Endpoint(metrics) if metrics else None  # first: where it fails, no trace is made
             store = Store(trace, replace=replace) if trace else None
         except MapfsError as error:
             end.send(str(error).encode())
@@ -97,7 +114,7 @@ def _child(
             null_stdio()
         end.send(b"ready")
         end.setblocking(False)  # socket.recv_fds drops its flags argument, MSG_DONTWAIT too
-        code = 0 if trio.run(Recorder(ring, end, store, makers).run) else 1
+        code = 0 if trio.run(Recorder(ring, end, store, makers, endpoint).run) else 1
     except BaseException as error:
         warn(f"the recorder failed: {type(error).__name__}: {error}; the mount goes on without log and trace")
     finally:

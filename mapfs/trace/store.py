@@ -75,7 +75,8 @@ CREATE TABLE requests (
 CREATE TABLE faults (              -- pages that a process got from the page cache, for the first time, unasked
     serial INTEGER PRIMARY KEY,    -- place among all events
     time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC
-    wait_ns INTEGER,               -- of JOINED; NULL: not known
+    wait_ns INTEGER,               -- of JOINED: from the fault to the answer; else NULL
+    total_ns INTEGER,              -- of JOINED: from the fault to the page; NULL: not known
     op INTEGER NOT NULL,           -- ops.id: fault or hit
     class TEXT,                    -- AHEAD, SHARED, JOINED; NULL: who brought them in is not known
     file INTEGER NOT NULL,         -- files.id
@@ -115,7 +116,7 @@ CREATE VIEW events AS
             NULL AS by_thread FROM requests
         UNION ALL
         SELECT serial, time_ns, wait_ns, op, class, file, offset, size, thread, tid, 0, NULL,
-            iif(op = 5, 'fault', 'read'), wait_ns, by_thread FROM faults
+            iif(op = 5, 'fault', 'read'), total_ns, by_thread FROM faults
         UNION ALL
         SELECT serial, time_ns, NULL, 7, NULL, file, offset, size, thread, tid, 0, NULL, NULL, NULL, NULL FROM evictions
     ) e CROSS JOIN mount m JOIN ops o ON o.id = e.op LEFT JOIN files f ON f.id = e.file
@@ -124,7 +125,7 @@ CREATE VIEW events AS
 """
 
 _INSERT_REQUEST = f"INSERT INTO requests VALUES ({', '.join('?' * 18)})"  # noqa: S608 -- question marks alone
-_INSERT_FAULT = f"INSERT INTO faults VALUES ({', '.join('?' * 11)})"  # noqa: S608 -- question marks alone
+_INSERT_FAULT = f"INSERT INTO faults VALUES ({', '.join('?' * 12)})"  # noqa: S608 -- question marks alone
 
 
 class Store:
@@ -187,8 +188,8 @@ class Store:
             else:
                 faults.append(
                     (
-                        event.serial, event.time_ns, event.wait_ns, event.op, event.cls, event.file.id, event.offset,
-                        event.size, event.thread_key or None, event.tid, event.by_key or None,
+                        event.serial, event.time_ns, event.wait_ns, event.total_ns, event.op, event.cls, event.file.id,
+                        event.offset, event.size, event.thread_key or None, event.tid, event.by_key or None,
                     )
                 )  # fmt: skip
         self._db.execute("BEGIN")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from mapfs.trace.events import Event, Lost, as_json
+from mapfs.trace.events import EVICT, READ, Event, Lost, as_json
 from mapfs.trace.facts import StatsWanted, printable
 from mapfs.trace.journal import SAMPLES_LOST
 
@@ -51,25 +51,26 @@ def _line(recorder: "Recorder", event: Event | Lost) -> bytes:
 
 async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None:
     """One JSON object, of everything up to now."""
-    mount = recorder.mount
+    mount, counted = recorder.mount, recorder.metrics.counted()
     stats = {
         **{
             name: getattr(mount, name, None)
             for name in ("mountpoint", "version", "link", "page_size", "readahead", "evidence")
         },
         "started_ns": mount.wall_ns if mount else None,
-        "requests": sum(recorder.counts.values()),
-        "classes": {name or "?": count for name, count in recorder.counts.items()},
-        "faults": {name or "?": count for name, count in recorder.faults.items()},
-        "evicted": recorder.evicted,
-        "pages": recorder.pages,
-        "bytes": recorder.bytes,
+        "requests": sum(counted.classes.values()),
+        "classes": {name or "?": count for name, count in counted.classes.items()},
+        "faults": {name or "?": count for name, count in counted.faults.items()},
+        "evicted": counted.of(counted.pages, EVICT),
+        "pages": counted.of(counted.pages, READ),
+        "bytes": counted.of(counted.bytes, READ),
         "lost": recorder.reader.lost,
         "lost_samples": recorder.evidence.lost if recorder.evidence else 0,
         "files": len(recorder.files),
         "threads": len(recorder.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,
         "sinks": {printable(sink.name): "failed" if sink.failure else "ok" for sink in recorder.sinks},
+        "metrics": recorder.endpoint.url if recorder.endpoint else None,
         "recorder_pid": os.getpid(),
         "daemon": wanted.daemon,
     }

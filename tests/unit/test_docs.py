@@ -1,6 +1,7 @@
 """The documentation names every command, option, kind, key, table and column, and only tests that exist."""
 
 import ast
+import os
 import re
 import shlex
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import click
+import msgspec
 import pytest
 
 from mapfs.commands import mapfs
@@ -18,14 +20,16 @@ from mapfs.sources import catalogue
 from mapfs.sources.coherency import Coherency
 from mapfs.sources.wrap import WRAPPERS, maker
 from mapfs.trace.events import COLD, ERROR, READ, Event, Lost, as_json
-from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.exposition import DAEMON_GAUGES, families
+from mapfs.trace.facts import DaemonValues, FileFact, MountFact, ThreadFact
+from mapfs.trace.metrics import Metrics, SinkState, Snapshot
 from mapfs.trace.store import SCHEMA, Store
 from mapfs.units import PAGE_SIZE
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-COMMANDS, SOURCES, TRACE = (
-    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("COMMANDS", "SOURCES", "TRACE")
+COMMANDS, SOURCES, TRACE, METRICS = (
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("COMMANDS", "SOURCES", "TRACE", "METRICS")
 )
 MOUNT = MountFact("/mnt", "0", "own", PAGE_SIZE, 0, 1, 5, 1_000_000)
 FILE = FileFact(1, 2, "a/b", "pages:64p", 64 * PAGE_SIZE, 1)
@@ -184,6 +188,25 @@ def test_each_test_and_each_file_that_is_named_exists(path: Path) -> None:
         assert function in defined, f"{name}::{function}"
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (path.parent / link).exists(), link
+
+
+def test_each_metric_and_label_is_documented() -> None:
+    counted = Metrics()
+    counted.observe([msgspec.structs.replace(event(1, 0, ERROR, errno=5), refaults=1)])
+    daemon: DaemonValues = dict.fromkeys(DAEMON_GAUGES, 1)
+    sinks = (SinkState("log", failed=False, waiting=0, skipped=0),)
+    shown = Snapshot(counted.counted(), 0, 0, 0, 0, 0, 0, sinks, MOUNT, daemon, {"daemon": os.getpid()})
+    rows = re.findall(r"^\| (`mapfs_.*?) \| (.*?) \|", METRICS, re.MULTILINE)
+    documented = {
+        name: set(re.findall(r"`(\w+)`", labels)) for names, labels in rows for name in re.findall(r"`(\w+)`", names)
+    }
+    exposed = {
+        family.name + {"counter": "_total", "info": "_info"}.get(family.type, ""): {
+            label for sample in family.samples for label in sample.labels if label != "le"
+        }
+        for family in families(shown)
+    }
+    assert documented == exposed
 
 
 def test_each_promise_names_a_test() -> None:

@@ -1,6 +1,7 @@
 """Facts on their socket: whole, in order, and never in the daemon's way."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapfs.trace import facts
-from mapfs.trace.facts import Ended, EventsWanted, Fact, FactSender, ReasonFact, StatsWanted, decode
+from mapfs.trace.facts import (
+    DaemonFact,
+    Ended,
+    EventsWanted,
+    Fact,
+    FactSender,
+    MetricsWanted,
+    ReasonFact,
+    StatsWanted,
+    decode,
+)
 from tests.unit.samples import FILE, MOUNT, THREAD
 
 FACTS: list[Fact] = [
@@ -22,6 +33,8 @@ FACTS: list[Fact] = [
     ReasonFact(3, "the disk is gone"),
     EventsWanted(follow=True),
     StatsWanted({"pid": 1, "load": 0.5, "name": "x", "nothing": None}),
+    MetricsWanted({"pid": 1, "load": 0.5, "name": "x", "nothing": None}),
+    DaemonFact({"pid": 1}),
     Ended(served=False),
 ]
 
@@ -158,3 +171,15 @@ def test_any_thread_may_send(ends: tuple[FactSender, socket.socket]) -> None:
     numbers = [fact.id for fact in got if isinstance(fact, ReasonFact)]
     assert sorted(numbers) == list(range(400))
     assert all(sorted(own) == own for own in ([n for n in numbers if n // 50 == start] for start in range(8)))
+
+
+def test_the_recorder_asks_until_it_ends(ends: tuple[FactSender, socket.socket]) -> None:
+    sender, end = ends
+    end.send(facts.ASK)
+    end.send(facts.ASK)
+    assert select.select([sender], [], [], 0)[0]
+    assert [sender.asked(), sender.asked()] == [True, True]
+    assert not select.select([sender], [], [], 0)[0]
+    end.close()
+    assert select.select([sender], [], [], 0)[0]
+    assert not sender.asked()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_the_same_thread_has_the_same_key(known: Known) -> None:
 
 
 def test_what_is_said_of_a_thread(known: Known) -> None:
+    before = time.monotonic_ns()
     with Thread() as thread:
         known.key(thread.tid)
         Path(f"/proc/self/task/{thread.tid}/comm").write_text("worker")
@@ -123,7 +125,9 @@ def test_what_is_said_of_a_thread(known: Known) -> None:
         cmdline=Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(),
         container=container_of(os.getpid()),
         uid=os.geteuid(),
+        found_ns=fact.found_ns,
     )
+    assert before <= fact.found_ns <= time.monotonic_ns()
 
 
 def test_threads_of_one_process_have_keys_of_their_own(known: Known) -> None:

@@ -63,6 +63,7 @@ def test_one_that_raises_is_dropped_with_one_warning(capfd: pytest.CaptureFixtur
     assert not sink.close(WITHIN)
     assert isinstance(sink.failure, OSError)
     assert calls == [3]
+    assert sink.waiting == 0
     line = "mapfs: the log stopped: No space left on device; the mount goes on without it\n"
     assert capfd.readouterr().err == line
 
@@ -93,11 +94,13 @@ def test_one_that_lags_skips_and_says_how_many() -> None:
     sink(events(12, 12))
     sink([Lost(30), event(43)])
     sink(events(44, 45))
+    assert (sink.waiting, sink.skipped) == (10, 34)
     slow.let_go.set()
     slow.wait_for(11)
     sink(events(46, 47))
     assert sink.close(WITHIN)
     assert slow.got == [*events(1, 11), Lost(34, skipped=True), *events(46, 47)]
+    assert (sink.waiting, sink.skipped) == (0, 34)
 
 
 def test_one_that_lags_to_the_end_is_told_at_the_end() -> None:

@@ -12,7 +12,6 @@ neighbours (stores). read(2) shows TAKEN when it has its pages.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mapfs.trace.events import AHEAD, COLD, DROP, JOINED, PUSH, READ, REFAULT, SHARED, VIA_FAULT, VIA_READ, WRITE
 from mapfs.trace.evidence import pages as why
@@ -21,22 +20,12 @@ from mapfs.trace.evidence.item import Item, of_eviction, of_pages, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.pages import Pages
 from mapfs.trace.evidence.sample import Sample
+from mapfs.trace.evidence.waits import Wait, Waits
 from mapfs.trace.facts import FileFact
 from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import PAGE_SIZE, page_span
 
 _PATIENCE = 50_000_000  # ns for a thread that was answered to go on
-
-
-@dataclass(slots=True)
-class _Wait:
-    """A thread faulted on a page that the cache had not, or not yet."""
-
-    since: int
-    inode: int
-    page: int
-    item: Item | None = None  # its own request
-    joined: int | None = None  # the key of the thread whose request it was
 
 
 class Account:
@@ -49,8 +38,7 @@ class Account:
         self._queue: deque[Item] = deque()
         self._pages: dict[int, Pages] = {}  # by inode
         self._inodes: dict[int, int] = {}  # by file
-        self._waiting: dict[int, _Wait] = {}  # by tid
-        self._wanted: dict[tuple[int, int], set[int]] = {}  # inode and page: who waits for it
+        self._waits = Waits()
         self._unsettled: dict[int, list[Item]] = {}  # by tid: requests that no fault explains yet
         self._seen: dict[int, int] = {}  # by tid: the time of its last sample
         self._evicted: tuple[int, int, int, Item] | None = None  # inode, next page, tid, item
@@ -84,12 +72,15 @@ class Account:
         """What leaves the cache from now on does so because the mount ends."""
         self._ending = True
 
+    def missed(self) -> None:
+        """Requests or samples are missing: who waits for what is not known any more."""
+        self._waits.clear()
+
     def lost(self) -> None:
-        """Samples are missing: what the cache has is not known any more."""
+        """Evictions are missing: what the cache has is not known any more."""
+        self.missed()
         for pages in self._pages.values():
             pages.clear()
-        self._waiting.clear()
-        self._wanted.clear()
 
     def sample(self, one: Sample) -> None:
         """A sample of any tier."""
@@ -134,11 +125,11 @@ class Account:
 
     def _read(self, item: Item, inode: int, pages: Pages, span: range, answered: int) -> None:
         tid = item.tid
-        wait = self._waiting.get(tid) if tid else None
+        wait = self._waits.get(tid) if tid else None
         if wait is not None and wait.inode == inode and wait.page in span and wait.since <= item.time_ns:
             item.via, item.demanded = VIA_FAULT, wait.page
             if item.errno:
-                self._forget(tid, wait)
+                self._waits.remove(tid)
                 return
             wait.item = item
         else:
@@ -149,7 +140,7 @@ class Account:
         pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
         if wait is not None:
             self._has(pages, wait.page, wait.page, item)
-        self._join(inode, span, item, answered)
+        self._join(inode, pages, span, item, answered)
         if not tid:
             return
         if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
@@ -159,17 +150,18 @@ class Account:
         if wait is None:
             self._unsettled.setdefault(tid, []).append(item)
 
-    def _join(self, inode: int, span: range, item: Item, answered: int) -> None:
-        """Who else waits for these pages has waited for this request."""
-        for wanted, tids in self._wanted.items() if len(span) > len(self._wanted) else self._of(inode, span):
-            if wanted[0] == inode and wanted[1] in span:
-                for tid in tids:
-                    wait = self._waiting[tid]
-                    if tid != item.tid and wait.item is None and wait.since <= answered:
-                        wait.joined = item.thread
-
-    def _of(self, inode: int, span: range) -> list[tuple[tuple[int, int], set[int]]]:
-        return [(key, tids) for page in span if (tids := self._wanted.get(key := (inode, page)))]
+    def _join(self, inode: int, pages: Pages, span: range, request: Item, answered: int) -> None:
+        """Who else waited for these pages had joined this request. A thread whose page is mapped meanwhile, by another
+        thread of its process, leaves no further trace: then only `wait_ns` is known, up to the answer.
+        """
+        for tid, wait in self._waits.others(inode, span, request.tid, answered):
+            key = self._names.key(wait.pid, tid)
+            pages.get(self._names.process(key), wait.page, wait.page)
+            wait.item = item = of_pages(
+                wait.since, pages.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
+            )
+            item.wait_ns, item.open, item.until = answered - wait.since, True, answered + _PATIENCE
+            self._queue.append(item)
 
     def _has(self, pages: Pages, first: int, last: int, item: Item) -> None:
         """The thread of a request has what it demanded."""
@@ -189,7 +181,7 @@ class Account:
     def _fault(self, one: Sample) -> None:
         pages = self._pages.get(one.inode)
         self._seen[one.tid] = one.time_ns
-        wait = self._waiting.get(one.tid)
+        wait = self._waits.get(one.tid)
         if wait is not None:
             again = (wait.inode, wait.page) == (one.inode, one.first)
             self._end(one, wait, has_it=again and pages is not None and pages.has(one.first))
@@ -199,13 +191,12 @@ class Account:
         if pages.has(one.first):
             self._got(one, pages, VIA_FAULT)
         else:
-            self._waiting[one.tid] = _Wait(one.time_ns, one.inode, one.first)
-            self._wanted.setdefault((one.inode, one.first), set()).add(one.tid)
+            self._waits.add(one.tid, Wait(one.time_ns, one.pid, one.inode, one.first))
 
     def _mapped(self, one: Sample) -> None:
         pages = self._pages.get(one.inode)
         self._seen[one.tid] = one.time_ns
-        wait = self._waiting.get(one.tid)
+        wait = self._waits.get(one.tid)
         if wait is not None:
             around = wait.inode == one.inode and one.first <= wait.page <= one.last
             self._end(one, wait, has_it=around and pages is not None and pages.has(wait.page))
@@ -246,31 +237,11 @@ class Account:
         self._queue.append(item)
         self._evicted = (one.inode, one.last + 1, one.tid, item)
 
-    def _end(self, one: Sample, wait: _Wait, *, has_it: bool) -> None:
+    def _end(self, one: Sample, wait: Wait, *, has_it: bool) -> None:
         """The thread waits no more, and at the time of the sample it has its page, or nobody can tell."""
-        self._forget(one.tid, wait)
-        if not has_it:
-            return
-        waited = one.time_ns - wait.since
-        if wait.item is not None:
-            wait.item.total_ns = waited
-        elif wait.joined is not None:
-            pages, key = self._pages[wait.inode], self._names.key(one.pid, one.tid)
-            pages.get(self._names.process(key), wait.page, wait.page)
-            item = of_pages(
-                wait.since, pages.file, wait.page, wait.page, key, one.tid, cls=JOINED, via=VIA_FAULT, by=wait.joined
-            )
-            item.wait_ns = item.total_ns = waited
-            self._queue.append(item)
-
-    def _forget(self, tid: int, wait: _Wait) -> None:
-        del self._waiting[tid]
-        tids = self._wanted[wait.inode, wait.page]
-        tids.discard(tid)
-        if not tids:
-            del self._wanted[wait.inode, wait.page]
-        if wait.item is not None:
-            wait.item.open = False
+        self._waits.remove(one.tid)
+        if has_it and wait.item is not None:
+            wait.item.total_ns = one.time_ns - wait.since
 
     def _not_asked(self, tid: int) -> None:
         """A thread faults: it is not in a read(2) that waits for what was requested before."""
@@ -324,9 +295,9 @@ class Account:
             end = page + 1
 
     def _exited(self, one: Sample) -> None:
-        wait = self._waiting.get(one.tid)
+        wait = self._waits.get(one.tid)
         if wait is not None:
-            self._forget(one.tid, wait)
+            self._waits.remove(one.tid)
         for item in self._unsettled.pop(one.tid, ()):
             item.open = False
         self._seen.pop(one.tid, None)

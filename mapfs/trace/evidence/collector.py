@@ -73,7 +73,7 @@ class Collector:
 
     def requests_lost(self) -> None:
         """Requests are missing: what they brought into the page cache is not known."""
-        self._account.lost()
+        self._account.missed()
 
     def begin(self) -> None:
         """A round begins: what is recorded from now on, or sampled, may be in one ring and not yet in another."""
@@ -95,7 +95,7 @@ class Collector:
         requests, self._records = _split(self._records, limit)
         account, classify = self._account, self._classify
         if lost:
-            account.lost()
+            account.missed()
             self.lost += lost
         if requests:
             both: list[tuple[int, Record | Sample]] = [(_answered(one), one) for one in requests]
@@ -128,6 +128,8 @@ class Collector:
             made, missing = tracepoints.samples(role, data)
             samples += made
             lost += missing
+            if missing and role == tracepoints.EVICTIONS:
+                self._account.lost()
         samples.sort(key=itemgetter(0))
         ready = bisect.bisect_right(samples, limit, key=itemgetter(0))
         self._samples = samples[ready:]

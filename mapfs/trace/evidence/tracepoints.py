@@ -21,13 +21,14 @@ from mapfs.trace.evidence.sample import EVICTED, FAULT, MAPPED, TAKEN, Sample
 from mapfs.trace.evidence.tasks import task_of
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+EVICTIONS = "mm_filemap_delete_from_page_cache"  # roles of rings, beside those of the other tracepoints
+TASKS = "tasks"
 _POINTS = {
     "mm_filemap_fault": FAULT,
     "mm_filemap_map_pages": MAPPED,
     "mm_filemap_get_pages": TAKEN,
-    "mm_filemap_delete_from_page_cache": EVICTED,
+    EVICTIONS: EVICTED,
 }
-TASKS = "tasks"
 _FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _SAMPLE = "=IHHIIQI"  # type, misc and size of the record, pid, tid, time, size of the raw data

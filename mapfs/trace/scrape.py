@@ -1,0 +1,101 @@
+"""A scrape: `.mapfs/metrics` by a pipe, or HTTP (`endpoint.py`), complete up to the moment at which it was asked for.
+
+Of the daemon's own numbers the recorder knows nothing until it asks: for `.mapfs/metrics` they come with the pipe, for
+HTTP it writes one byte to the daemon, which answers with a fact. A daemon that was stopped does not answer; then its
+numbers are missing, and the scrape says so.
+"""
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from mapfs.errors import reason_of
+from mapfs.trace.facts import ASK, DaemonFact, DaemonValues
+from mapfs.trace.metrics import SinkState, Snapshot
+from mapfs.trace.sinks import warn
+
+if TYPE_CHECKING:
+    from mapfs.trace.recorder import Recorder
+
+_ANSWER_WITHIN = 1.0  # seconds for the daemon to say what it knows
+_DRAIN_WITHIN = 2.0  # seconds for what is in the ring to be counted
+_rendering = trio.CapacityLimiter(1)  # however many ask: the drain loop shares its interpreter with one of them
+
+
+class Daemon:
+    """What the daemon last said of itself."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._told = trio.Event()
+        self._values: DaemonValues = {}
+
+    def tells(self, fact: DaemonFact) -> None:
+        """It answered."""
+        self._values = fact.values
+        told, self._told = self._told, trio.Event()
+        told.set()
+
+    async def ask(self) -> DaemonValues | None:
+        """What it says now; None: it does not answer in time."""
+        told = self._told
+        with contextlib.suppress(OSError):  # it is full of questions, each of which will be answered; or it is gone
+            self._socket.send(ASK)
+        with trio.move_on_after(_ANSWER_WITHIN):
+            await told.wait()
+            return self._values
+        return None
+
+
+async def send_metrics(recorder: "Recorder", daemon: DaemonValues, fd: int) -> None:
+    """Writes the text into the pipe `fd`, once everything before it was counted."""
+    async with trio.lowlevel.FdStream(fd) as pipe:
+        try:
+            text, _ = await _rendered(_snapshot(recorder, daemon, backlog=0), accept="")
+            await pipe.send_all(text)
+        except trio.BrokenResourceError:
+            pass
+        except Exception as error:  # of another package, which must not end the recorder: the reader gets EIO
+            warn(f"metrics cannot be shown: {reason_of(error)}")
+
+
+async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
+    """The text and its content type, the best of those in the HTTP header `accept`."""
+    daemon = await recorder.daemon.ask()
+    head = recorder.ring.head()
+    backlog = max(0, head - recorder.reader.next)
+    with trio.move_on_after(_DRAIN_WITHIN):
+        while recorder.reader.next < head:
+            await recorder.progress.wait()
+    return await _rendered(_snapshot(recorder, daemon, backlog=backlog), accept)
+
+
+def _snapshot(recorder: "Recorder", daemon: DaemonValues | None, *, backlog: int) -> Snapshot:
+    mount = recorder.mount
+    return Snapshot(
+        counted=recorder.metrics.counted(),
+        lost=recorder.reader.lost,
+        lost_samples=recorder.evidence.lost if recorder.evidence else 0,
+        backlog=backlog,
+        slots=recorder.ring.slots,
+        files=len(recorder.files),
+        threads=len(recorder.threads),
+        sinks=tuple(
+            SinkState(sink.name, sink.failure is not None, sink.waiting, sink.skipped) for sink in recorder.sinks
+        ),
+        mount=mount,
+        daemon=daemon,
+        pids={"recorder": os.getpid()} | ({"daemon": mount.pid} if mount else {}),
+    )
+
+
+async def _rendered(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+    def render() -> tuple[bytes, str]:
+        from mapfs.trace.exposition import render  # prometheus-client is for a mount that is asked, and takes a while
+
+        return render(snapshot, accept)
+
+    return await trio.to_thread.run_sync(render, abandon_on_cancel=True, limiter=_rendering)
