@@ -17,12 +17,18 @@ import msgspec
 
 from mapfs.errors import MapfsError
 from mapfs.fuse import device
+from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import mount_events, mount_stats
 from mapfs.units import PAGE_SIZE, format_ns
 from mapfs.views.terminal import wants_colour
 
 _TRIAL = 10.0  # seconds for the trial mount
 _MARKS = {"ok": ("ok", "32"), "no": ("NO", "1;31"), "note": ("--", "33")}
+_SHOWN = {
+    tiers.KERNEL: "who shares a page, who waits for another's request, faults and reads apart, and evictions",
+    tiers.FAULTS: "who shares a page, among this user's processes; of others, of read(2) and of evictions it is ?",
+    tiers.REQUESTS_ALONE: "so that who shares a page, or waits for another's request, is ?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ def _findings() -> Iterator[Finding]:
     yield from _device()
     yield from _fusermount()
     yield from _trial()
+    yield from evidence()
     yield from _others()
     yield from _readahead()
 
@@ -123,6 +130,17 @@ def _look_at(mount: str, taken: int) -> Iterator[Finding]:
         yield Finding(
             "note", "threads cannot be named here: the daemon is in another pid namespace, or /proc is hidden"
         )
+
+
+def evidence() -> Iterator[Finding]:
+    """Which tier of evidence there is, and why not the better ones."""
+    best = tiers.choose(tiers.AUTO)
+    for tier in reversed(tiers.TIERS):
+        if tier == best:
+            yield Finding("ok" if tier != tiers.REQUESTS_ALONE else "note", f"evidence: {tier}, {_SHOWN[tier]}")
+            return
+        if (error := tiers.refused(tier)) is not None:
+            yield Finding("note", f"no evidence of the tier {tier}: {error.why}", error.remedy)
 
 
 def _others() -> Iterator[Finding]:

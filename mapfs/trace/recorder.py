@@ -133,18 +133,20 @@ class Recorder:
 
     def _drain(self, *, final: bool = False) -> int:
         """Takes what is in the rings, then the facts that it may refer to, and hands both on; how much there was."""
-        before = self.reader.lost
-        if self.evidence is not None:
+        before, records, sampled = self.reader.lost, list[Record](), 0
+        if self.evidence is None:
+            records = self._take(final=final)
+        elif not self.evidence.full:
             self.evidence.begin()
-        records = self._take(final=final)
-        sampled = self.evidence.take() if self.evidence else 0
+            records = self._take(final=final)
+            sampled = self.evidence.take()
         self._take_facts()
         lost = self.reader.lost - before
         handed = self._hand_on(records, lost, final=final)
         if handed:
             self.progress.set()
             self.progress = trio.Event()
-        return len(records) + lost + sampled
+        return len(records) + lost + sampled + handed
 
     def _take(self, *, final: bool) -> list[Record]:
         """All records that are in the ring; what comes meanwhile may be left for the next round."""

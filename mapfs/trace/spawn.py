@@ -1,6 +1,7 @@
 """Forking the recorder, and the daemon's handle of it."""
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ from mapfs.trace.sinks import warn
 from mapfs.trace.store import Store
 
 _START = b"start"
+_COLLECT = (100_000, 50, 100)  # the recorder makes and drops many objects, and few cycles
 _TELL_WITHIN = 5.0  # seconds for a recorder that was stopped to take the last facts
 _END_WITHIN = 150.0  # seconds for it to finish, a little more than it gives its sinks
 
@@ -99,6 +101,8 @@ def _child(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         _close_others({0, 1, 2, end.fileno(), ring.wake})
+        gc.freeze()
+        gc.set_threshold(*_COLLECT)
         with contextlib.suppress(OSError):
             os.nice(5)  # where there is one CPU for all, those who wait for pages come first
         ring.barrier.register()

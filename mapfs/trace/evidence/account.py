@@ -185,7 +185,8 @@ class Account:
         if wait is not None:
             again = (wait.inode, wait.page) == (one.inode, one.first)
             self._end(one, wait, has_it=again and pages is not None and pages.has(one.first))
-        self._not_asked(one.tid)
+        if one.tid in self._unsettled:
+            self._not_asked(one.tid)
         if pages is None:
             return
         if pages.has(one.first):
@@ -200,7 +201,8 @@ class Account:
         if wait is not None:
             around = wait.inode == one.inode and one.first <= wait.page <= one.last
             self._end(one, wait, has_it=around and pages is not None and pages.has(wait.page))
-        self._not_asked(one.tid)
+        if one.tid in self._unsettled:
+            self._not_asked(one.tid)
         if pages is not None:
             self._got(one, pages, VIA_FAULT)
 
@@ -245,7 +247,7 @@ class Account:
 
     def _not_asked(self, tid: int) -> None:
         """A thread faults: it is not in a read(2) that waits for what was requested before."""
-        for item in self._unsettled.pop(tid, ()):
+        for item in self._unsettled.pop(tid):
             self._unasked(item)
 
     # samples of the tier faults
@@ -274,9 +276,12 @@ class Account:
         """A process has pages that the cache has: events, for those that it had not and did not ask for itself."""
         key = self._names.key(one.pid, one.tid)
         process = self._names.process(key)
+        new = pages.get(process, one.first, one.last)
+        if not new:
+            return
         run: Item | None = None
         end = -1
-        for page in pages.get(process, one.first, one.last):
+        for page in new:
             by, kind = pages.origin(page)
             owner = self._names.process(by)
             cls: str | None = SHARED

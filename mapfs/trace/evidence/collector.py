@@ -22,6 +22,8 @@ from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
 _SLACK = 200_000  # ns in which a sample that has its time is in its ring
+_ROUND = 20_000  # samples, and requests, that are joined at once
+_MOST = 500_000  # that may wait for it
 _SHORTEST, _LONGEST = 0.02, 0.2  # seconds between two looks at the rings
 
 Classify = Callable[[Record], tuple[str | None, int]]
@@ -88,11 +90,14 @@ class Collector:
         return sum(len(data) for _, data in self._taken)
 
     def settle(self, records: Sequence[Record], *, final: bool = False) -> tuple[list[Item], int]:
-        """The events that are settled, in their order, and how many samples were lost on the way."""
-        limit = self._moment if final else self._moment - _SLACK
-        samples, lost = self._decode(limit)
+        """The events that are settled, in their order, and how many samples were lost on the way. Of a backlog, the
+        oldest: the rings must not wait for it.
+        """
+        limit, lost = self._moment if final else self._moment - _SLACK, self._decode()
         self._records += records
+        limit = self._horizon(limit)
         requests, self._records = _split(self._records, limit)
+        samples = self._ready(limit)
         account, classify = self._account, self._classify
         if lost:
             account.missed()
@@ -110,30 +115,56 @@ class Collector:
             for sample in samples:
                 account.sample(sample)
         self._until = limit
-        busy = bool(requests or samples or account.oldest or self._samples or self._records)
+        busy = bool(requests or samples or account.oldest or self._waiting)
         self.nap = _SHORTEST if busy else min(_LONGEST, self.nap * 1.5)
-        return account.settled(1 << 63 if final else limit), lost
+        whole = final and not self._waiting
+        return account.settled(1 << 63 if whole else limit), lost
 
     def settled(self, moment: int) -> bool:
         """Whether all that happened before `moment`, ns, was handed on."""
         oldest = self._account.oldest
         return self._until >= moment and (oldest is None or oldest > moment)
 
-    def _decode(self, limit: int) -> tuple[list[Sample], int]:
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be joined that the rings had better be left to overflow, which is counted."""
+        return len(self._samples) + len(self._records) > _MOST
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._samples) + len(self._records) + (self._maps.waiting if self._maps else 0)
+
+    def _decode(self) -> int:
+        """How many samples were lost."""
         taken, self._taken = self._taken, []
         if self._maps is not None:
-            return self._maps.samples(taken, limit)
-        samples, lost = self._samples, 0
+            return self._maps.add(taken)
+        lost = 0
         for role, data in taken:
             made, missing = tracepoints.samples(role, data)
-            samples += made
+            self._samples += made
             lost += missing
             if missing and role == tracepoints.EVICTIONS:
                 self._account.lost()
-        samples.sort(key=itemgetter(0))
-        ready = bisect.bisect_right(samples, limit, key=itemgetter(0))
-        self._samples = samples[ready:]
-        return samples[:ready], lost
+        self._samples.sort(key=itemgetter(0))
+        return lost
+
+    def _horizon(self, limit: int) -> int:
+        """How far a round may go, ns."""
+        if self._maps is not None:
+            limit = min(limit, self._maps.horizon(_ROUND))
+        if len(self._samples) > _ROUND:
+            limit = min(limit, self._samples[_ROUND].time_ns)
+        if len(self._records) > _ROUND:
+            limit = min(limit, _answered(self._records[_ROUND]))
+        return limit
+
+    def _ready(self, limit: int) -> list[Sample]:
+        if self._maps is not None:
+            return self._maps.take(limit)
+        ready = bisect.bisect_right(self._samples, limit, key=itemgetter(0))
+        samples, self._samples = self._samples[:ready], self._samples[ready:]
+        return samples
 
 
 def _answered(record: Record) -> int:

@@ -160,10 +160,8 @@ class Maps:
         self._spaces: dict[int, _Space] = {}
         self._rows: list[tuple[int, str, perf.Row]] = []  # that are too young
 
-    def samples(self, taken: list[tuple[str, bytes]], limit: int) -> tuple[list[Sample], int]:
-        """Those up to the moment `limit`, ns, in the order of time, and how many were lost. Younger ones are kept: what
-        was mapped before they were made may be in a ring that was read too early.
-        """
+    def add(self, taken: list[tuple[str, bytes]]) -> int:
+        """What the rings held; how many samples were lost."""
         rows, count = self._rows, 0
         for role, data in taken:
             for row in perf.rows(data):
@@ -174,9 +172,24 @@ class Maps:
                 elif row.type in (perf.MMAP2, perf.COMM, perf.FORK, perf.EXIT):
                     rows.append((time_of(row.body), role, row))
         rows.sort(key=itemgetter(0))
-        ready = bisect.bisect_right(rows, limit, key=itemgetter(0))
-        self._rows = rows[ready:]
-        return list(self._resolved(rows[:ready])), count
+        return count
+
+    def take(self, limit: int) -> list[Sample]:
+        """The samples up to the moment `limit`, ns, in the order of time. Younger ones are kept: what was mapped before
+        they were made may be in a ring that was read too early.
+        """
+        ready = bisect.bisect_right(self._rows, limit, key=itemgetter(0))
+        rows, self._rows = self._rows[:ready], self._rows[ready:]
+        return list(self._resolved(rows))
+
+    def horizon(self, most: int) -> int:
+        """The moment up to which there are `most`, ns."""
+        return self._rows[most][0] if len(self._rows) > most else 1 << 63
+
+    @property
+    def waiting(self) -> int:
+        """How many are kept."""
+        return len(self._rows)
 
     def _resolved(self, found: list[tuple[int, str, perf.Row]]) -> Iterator[Sample]:
         for time_ns, role, row in found:

@@ -35,11 +35,9 @@ class Names:
     def key(self, pid: int, tid: int) -> int:
         """The key of a thread; 0 where the kernel had no number for it here."""
         fact = self._threads.get(tid)
-        if fact is None or fact.pid != pid:
-            if tid <= 0:
-                return 0
-            fact = self._resolve(pid, tid)
-        return fact.key
+        if fact is not None and fact.pid == pid:
+            return fact.key
+        return self._resolve(pid, tid).key if tid > 0 else 0
 
     def process(self, key: int) -> Process | None:
         """The process of the thread with this key."""

@@ -4,7 +4,7 @@ Pages are bits of integers, so that a window of many pages costs as much as one.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 DEMANDED, AHEAD, PUSHED, WRITTEN, UNKNOWN = 1, 2, 3, 4, 5  # why a page was brought in
 _WORD = 512  # pages in one integer
@@ -13,20 +13,29 @@ _KINDS = 8  # an origin is the key of a thread times this, and why
 Process = tuple[int, int]  # its pid, and when it started
 
 
-def _words(first: int, last: int) -> Iterator[tuple[int, int]]:
+def _words(first: int, last: int) -> Iterable[tuple[int, int]]:
     """The words of the pages from `first` to `last`, and which bits of them."""
+    word = first // _WORD
+    if last // _WORD == word:  # as nearly always
+        return ((word, ((1 << (last - first + 1)) - 1) << first % _WORD),)
+    return _many_words(first, last)
+
+
+def _many_words(first: int, last: int) -> Iterator[tuple[int, int]]:
     for word in range(first // _WORD, last // _WORD + 1):
         low = max(first - word * _WORD, 0)
         high = min(last - word * _WORD, _WORD - 1)
         yield word, ((1 << (high - low + 1)) - 1) << low
 
 
-def _bits(word: int, mask: int) -> Iterator[int]:
+def _bits(word: int, mask: int) -> list[int]:
     """The pages whose bits are set."""
+    pages, base = [], word * _WORD - 1
     while mask:
         low = mask & -mask
-        yield word * _WORD + low.bit_length() - 1
+        pages.append(base + low.bit_length())
         mask ^= low
+    return pages
 
 
 class Pages:
@@ -53,11 +62,14 @@ class Pages:
                 there &= ~mask
             self._resident[word] = there | mask
             for page in _bits(word, mask & ~there):
-                self._set(page, thread, kind)
+                self.becomes(page, thread, kind)
 
     def becomes(self, page: int, thread: int, kind: int) -> None:
         """More is known of why it was brought in."""
-        self._set(page, thread, kind)
+        origins = self._origins.get(page // _WORD)
+        if origins is None:
+            origins = self._origins[page // _WORD] = array("Q", bytes(8 * _WORD))
+        origins[page % _WORD] = thread * _KINDS + kind
 
     def origin(self, page: int) -> tuple[int, int]:
         """The thread that brought it in, and why."""
@@ -70,13 +82,15 @@ class Pages:
         got = self._got.get(process)
         if got is None:
             got = self._got[process] = {}
-        new: list[int] = []
+        resident, new = self._resident, list[int]()
         for word, mask in _words(first, last):
-            had = got.get(word, 0)
-            fresh = self._resident.get(word, 0) & mask & ~had
+            fresh = resident.get(word, 0) & mask
             if fresh:
-                got[word] = had | fresh
-                new += _bits(word, fresh)
+                had = got.get(word, 0)
+                fresh &= ~had
+                if fresh:
+                    got[word] = had | fresh
+                    new += _bits(word, fresh)
         return new
 
     def evict(self, first: int, last: int) -> None:
@@ -100,12 +114,6 @@ class Pages:
         self._resident.clear()
         self._origins.clear()
         self._got.clear()
-
-    def _set(self, page: int, thread: int, kind: int) -> None:
-        origins = self._origins.get(page // _WORD)
-        if origins is None:
-            origins = self._origins[page // _WORD] = array("Q", bytes(8 * _WORD))
-        origins[page % _WORD] = thread * _KINDS + kind
 
     def _forget(self, word: int, mask: int) -> None:
         for got in self._got.values():

@@ -44,8 +44,10 @@ class Waits:
 
     def others(self, inode: int, span: range, tid: int, moment: int) -> list[tuple[int, Wait]]:
         """The threads but `tid` that waited at `moment` for one of these pages, and whose waiting is not explained."""
+        if len(self._waiting) == 1 and tid in self._waiting:
+            return []
         keys = [(inode, page) for page in span] if len(span) <= len(self._wanted) else list(self._wanted)
-        found = []
+        found = list[tuple[int, Wait]]()
         for key in keys:
             if key[0] == inode and key[1] in span:
                 waiting = [(other, self._waiting[other]) for other in self._wanted.get(key, ()) if other != tid]
