@@ -180,15 +180,20 @@ class Daemon:
 
     @property
     def log(self) -> list[str]:
-        """The lines of the log: without mapfs's own sentences."""
-        return [line for line in self.lines if not line.startswith("mapfs: ")]
+        """The lines of the log that are requests: without mapfs's own sentences, and what evidence beyond them shows."""
+        lines = [line for line in self.lines if not line.startswith("mapfs: ")]
+        return [line for line in lines if line.split()[1] not in ("AHEAD", "SHARED", "JOINED", "EVICT")]
 
     def file(self, name: str) -> str:
         """A path in the mount."""
         return os.path.join(self.path, name)
 
     def events(self) -> list[dict[str, Any]]:
-        """What `.mapfs/events` has up to now."""
+        """The requests that `.mapfs/events` has up to now, and what was lost."""
+        return [event for event in self.all_events() if event["op"] not in ("fault", "hit", "evict")]
+
+    def all_events(self) -> list[dict[str, Any]]:
+        """The same with what evidence beyond the requests shows."""
         return list(mount_events(self.path, follow=False))
 
     def stats(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
-from mapfs.trace.facts import DaemonValues, Ending, MountFact, printable
+from mapfs.trace.facts import DaemonValues, MountFact, printable
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -281,7 +281,6 @@ class Mount:
 
     async def _stop(self) -> None:
         """Unmounts; a mount that is still used is detached, and what is demanded of it from then on fails."""
-        self._facts.send(Ending())
         if self._pagers is not None:
             self._pagers.close("the mount is ending")
         if self._link is None:

@@ -124,10 +124,6 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     served: bool
 
 
-class Ending(msgspec.Struct, frozen=True, tag="ending"):
-    """The mount is about to be unmounted: what leaves the page cache from now on was not evicted."""
-
-
 Fact = (
     MountFact
     | FileFact
@@ -139,7 +135,6 @@ Fact = (
     | StatsWanted
     | MetricsWanted
     | DaemonFact
-    | Ending
     | Ended
 )
 

@@ -254,8 +254,6 @@ class Recorder:
                     self.evidence.known(fact)
             case facts.RingsFact() if self.evidence is not None:
                 self.evidence.add(fact, fds)
-            case facts.Ending() if self.evidence is not None:
-                self.evidence.ending()
             case ReasonFact():
                 self.reasons[fact.id] = fact.text
             case facts.DaemonFact():

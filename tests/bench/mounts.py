@@ -91,7 +91,9 @@ class Daemon:
 
     def _counts(self, name: str) -> tuple[int, int, int]:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(self.trace))}?mode=ro", uri=True)) as database:
-            events = database.execute("SELECT count(*), count(DISTINCT page) FROM events WHERE file = ?", (name,))
+            events = database.execute(
+                "SELECT count(*), count(DISTINCT page) FROM events WHERE op = 'read' AND file = ?", (name,)
+            )
             losses = database.execute("SELECT count(*) FROM losses")
             number, distinct = events.fetchone()
             return number, distinct, losses.fetchone()[0]

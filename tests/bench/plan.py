@@ -28,10 +28,12 @@ class Content(StrEnum):
 
 #: The daemons of a round and their options; the name `trace` also gets --trace FILE. All have -q.
 DAEMONS: dict[str, tuple[str, ...]] = {
-    "own": (),
-    "trace": (),
+    "own": ("--evidence", "requests"),
+    "trace": ("--evidence", "requests"),
+    "kernel": ("--evidence", "kernel"),
+    "faults": ("--evidence", "faults"),
     "plain": ("--link=plain",),
-    "readahead": ("--readahead", "128K"),
+    "readahead": ("--evidence", "requests", "--readahead", "128K"),
 }
 
 
@@ -51,12 +53,14 @@ class Target:
 
     def one_each(self, measure: Measure) -> bool:
         """Whether each touch is one request, exactly: no read-ahead by anybody."""
-        return measure is Measure.RANDOM or self.daemon in ("own", "trace")
+        return measure is Measure.RANDOM or self.daemon in ("own", "trace", "kernel", "faults")
 
 
 TARGETS = (
     Target("own", "own link, `pages:`", "own", Content.PAGES),
     Target("trace", "own link, `pages:`, `--trace`", "trace", Content.PAGES),
+    Target("kernel", "own link, `pages:`, `--evidence kernel`", "kernel", Content.PAGES, (Measure.RANDOM,)),
+    Target("faults", "own link, `pages:`, `--evidence faults`", "faults", Content.PAGES, (Measure.RANDOM,)),
     Target(
         "readahead", "own link, `pages:`, `--readahead 128K`", "readahead", Content.PAGES, (Measure.SEQUENTIAL,)
     ),
@@ -90,6 +94,8 @@ class Pair:
 PAIRS = (
     Pair(Measure.RANDOM, "own", "plain", promise=0.45),
     Pair(Measure.RANDOM, "trace", "own", promise=1.05),
+    Pair(Measure.RANDOM, "kernel", "own", promise=1.10),
+    Pair(Measure.RANDOM, "faults", "own", promise=1.10),
     Pair(Measure.RANDOM, "own", "plain", "p50_ns"),
     Pair(Measure.RANDOM, "trace", "own", "p50_ns"),
     Pair(Measure.RANDOM, "own-disk", "disk"),

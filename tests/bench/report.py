@@ -11,6 +11,8 @@ _VALUES = {"elapsed_ns": "all touches", "p50_ns": "median touch", "resident_ns":
 _PROMISES = {
     ("own", "plain"): "a demand through the own link takes at most 0.45 of the time of plain pyfuse3",
     ("trace", "own"): "`--trace` adds at most 5 % to the time of a demand",
+    ("kernel", "own"): "`--evidence kernel` adds at most 10 % to the time of a demand",
+    ("faults", "own"): "`--evidence faults` adds at most 10 % to the time of a demand",
 }
 
 

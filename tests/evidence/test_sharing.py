@@ -64,7 +64,7 @@ def told(daemon: Daemon, **wanted: Any) -> list[tuple[Any, ...]]:
     """Class, first page, number of pages, pid, and whose pages they were, of the events that are as `wanted`."""
     return [
         (one["class"], one["page"], one["pages"], one["pid"], one["by"] and one["by"]["pid"])
-        for one in daemon.events()
+        for one in daemon.all_events()
         if all(one[key] == value for key, value in wanted.items())
     ]
 
@@ -82,7 +82,7 @@ def test_a_second_process_shares_what_the_first_brought_in(served: Daemon) -> No
             ("COLD", 400, 1, second, None),
             ("SHARED", 400, 1, first, second),
         ]
-        shared = [one for one in served.events() if one["class"] == "SHARED"]
+        shared = [one for one in served.all_events() if one["class"] == "SHARED"]
     assert {one["op"] for one in shared} == {"fault"} and {one["via"] for one in shared} == {"fault"}
     assert {one["by"]["command"] for one in shared} == {"python3"} or all(one["by"]["command"] for one in shared)
     assert served.stats()["faults"] == {"?": 0, "AHEAD": 0, "SHARED": 3, "JOINED": 0}
@@ -119,7 +119,7 @@ def test_read_2_shares_as_a_mapping_does(served: Daemon) -> None:
         two.ask("read 7")
         two.ask("read 8")
         one.ask("touch 8")
-        events = served.events()
+        events = served.all_events()
     assert [(one["op"], one["class"], one["via"], one["page"], one["pid"]) for one in events] == [
         ("read", "COLD", "read", 7, first),
         ("hit", "SHARED", "read", 7, second),
@@ -137,7 +137,7 @@ def test_two_of_three_join_the_request_for_a_slow_page(served: Daemon) -> None:
             client.process.stdin.flush()
         for client, _ in clients:
             client.ask()
-        events = served.events()
+        events = served.all_events()
     cold, *joined = sorted(events, key=lambda one: one["class"])
     assert (cold["class"], cold["via"], cold["demanded"]) == ("COLD", "fault", 5)
     assert cold["wait_ns"] >= 200_000_000 and cold["total_ns"] > cold["wait_ns"]
@@ -174,25 +174,25 @@ def test_eight_threads_are_told_apart(mount: Mounter) -> None:
         [sys.executable, "-c", THREADS, daemon.file("f")], capture_output=True, text=True, timeout=WITHIN, check=True
     )
     pid, *tids = map(int, done.stdout.split())
-    events = [one for one in daemon.events() if one["page"] == 9]
+    events = [one for one in daemon.all_events() if one["page"] == 9]
     cold = [one for one in events if one["class"] == "COLD"]
     joined = [one for one in events if one["class"] == "JOINED"]
     assert len(cold) == 1 and len(events) == 8
     assert {one["by"]["tid"] for one in joined} == {cold[0]["tid"]}
     assert all(one["wait_ns"] > 50_000_000 for one in joined)
     assert sorted([cold[0]["tid"], *(one["tid"] for one in joined)]) == sorted(tids)
-    own = [one for one in daemon.events() if one["page"] >= 100]
+    own = [one for one in daemon.all_events() if one["page"] >= 100]
     assert sorted((one["page"], one["class"], one["tid"]) for one in own) == [
         (100 + 20 * number, "COLD", tid) for number, tid in enumerate(tids)
     ]
-    assert {one["pid"] for one in daemon.events()} == {pid}
+    assert {one["pid"] for one in daemon.all_events()} == {pid}
 
 
 def test_what_is_read_ahead_is_ahead_when_it_is_touched(mount: Mounter) -> None:
     daemon = mount("a=pages:512p", "-q", "--readahead", "128K", "--evidence", "kernel", wait=False).wait_mounted()
     with toucher(daemon.file("a")) as (one, first), toucher(daemon.file("a")) as (two, second):
         one.ask("touch 100")
-        request, *around = daemon.events()
+        request, *around = daemon.all_events()
         assert (request["class"], request["pages"], request["demanded"]) == ("COLD", 32, 100)
         brought = range(request["page"], request["page"] + 32)
         assert {(one["class"], one["pid"]) for one in around} == {("AHEAD", first)}
@@ -209,7 +209,7 @@ def test_pages_that_leave_the_cache_are_told_and_asked_for_again(served: Daemon)
         one.ask("read 3 4 5 7")
         one.ask("drop 3 5")
         one.ask("read 4")
-        evicted = [one for one in served.events() if one["op"] == "evict"]
+        evicted = [one for one in served.all_events() if one["op"] == "evict"]
         assert [(one["page"], one["pages"], one["pid"], one["class"]) for one in evicted] == [
             (3, 3, pid, None),
             (7, 1, pid, None),
@@ -227,7 +227,7 @@ def test_what_mapfs_drops_is_a_drop_and_no_eviction(served: Daemon) -> None:
         )  # fmt: skip
         assert done.returncode == 0
         one.ask("touch 4")
-        assert [one["op"] for one in served.events()] == ["read", "read", "drop", "read"]
+        assert [one["op"] for one in served.all_events()] == ["read", "read", "drop", "read"]
         assert told(served)[-1] == ("REFAULT", 4, 1, pid, None)
 
 
@@ -272,7 +272,7 @@ def test_two_containers_are_told_apart(served: Daemon, tmp_path: Path) -> None:
         finally:
             subprocess.run([*command, "delete", "--force", identity], capture_output=True, timeout=WITHIN, check=False)
         pids.append(identity)
-    cold, shared = served.events()
+    cold, shared = served.all_events()
     assert (cold["class"], shared["class"], shared["page"]) == ("COLD", "SHARED", 77)
     assert shared["by"]["pid"] == cold["pid"] != shared["pid"]
     assert cold["container"] and shared["container"] and cold["container"] != shared["container"]
@@ -284,7 +284,7 @@ def test_the_trace_and_the_mount_say_the_same(mount: Mounter, tmp_path: Path) ->
         one.ask("touch 3 200")
         two.ask("touch 3 200 400")
         one.ask("drop 0 512")
-        events = daemon.events()
+        events = daemon.all_events()
     assert daemon.umount() == 0
     connection = open_trace(str(tmp_path / "t.db")).connection
     stored = list(trace_events(connection))

@@ -116,7 +116,7 @@ def test_both_tiers_see_the_same_faults(mount: Mounter) -> None:
         if one.kind in (TOUCHED_MAJOR, TOUCHED_MINOR):
             seen[one.kind].add((one.tid, one.first))
     by_class: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for event in daemon.events():
+    for event in daemon.all_events():
         by_class[event["class"]].add((event["tid"], event["page"]))
     assert seen[TOUCHED_MAJOR] == by_class["COLD"] and len(by_class["COLD"]) == 256
     assert seen[TOUCHED_MINOR] == by_class["SHARED"] and len(by_class["SHARED"]) == 50
@@ -139,9 +139,9 @@ def test_faults_alone_name_who_shares(mount: Mounter) -> None:
             ("SHARED", 200, 1, child, first),
             ("COLD", 401, 1, child, None),
         ]
-        assert {one["via"] for one in daemon.events()} == {"fault"}
+        assert {one["via"] for one in daemon.all_events()} == {"fault"}
         one.ask("read 77")
-        assert [one["via"] for one in daemon.events() if one["page"] == 77] == ["?"]
+        assert [one["via"] for one in daemon.all_events() if one["page"] == 77] == ["?"]
 
 
 def test_requests_alone_tell_of_no_sharing(mount: Mounter) -> None:
@@ -149,7 +149,7 @@ def test_requests_alone_tell_of_no_sharing(mount: Mounter) -> None:
     with toucher(daemon.file("a")) as (one, first), toucher(daemon.file("a")) as (two, _):
         one.ask("touch 3")
         two.ask("touch 3")
-        (event,) = daemon.events()
+        (event,) = daemon.all_events()
     assert (event["class"], event["via"], event["total_ns"], event["pid"]) == ("COLD", "?", None, first)
     assert daemon.stats()["evidence"] == "requests"
 

@@ -51,7 +51,8 @@ def test_a_reader_that_waits_can_be_killed(mount: Mounter) -> None:
 def test_older_events_than_the_ring_holds_are_reported_lost_and_the_trace_has_them(
     mount: Mounter, tmp_path: Path
 ) -> None:
-    daemon = mount("pages=pages:70000p", "-q", "--trace", str(tmp_path / "t.db"), wait=False).wait_mounted()
+    trace = ["--trace", str(tmp_path / "t.db"), "--evidence", "requests"]
+    daemon = mount("pages=pages:70000p", "-q", *trace, wait=False).wait_mounted()
     client("shuffled", daemon.file("pages"), "70000", "6")
     events = daemon.events()
     assert events[0]["op"] == "lost"

@@ -50,7 +50,7 @@ def test_threads_and_forked_children_are_told_apart(mount: Mounter, tmp_path: Pa
     assert daemon.umount() == 0
     database = sqlite3.connect(trace)
     by_thread: dict[tuple[int, int], list[int]] = {}
-    for page, tid, pid in database.execute("SELECT page, tid, pid FROM events"):
+    for page, tid, pid in database.execute("SELECT page, tid, pid FROM events WHERE op = 'read'"):
         by_thread.setdefault((pid, tid), []).append(page)
     database.close()
     expected = {(said["pid"], int(tid)): pages for tid, pages in said["shares"].items()}

@@ -69,7 +69,7 @@ class Account:
                 pages.clear()
 
     def ending(self) -> None:
-        """What leaves the cache from now on does so because the mount ends."""
+        """What leaves the cache from now on, and what has left it just now, does so because the mount ends."""
         self._ending = True
 
     def missed(self) -> None:

@@ -5,6 +5,7 @@ before it began; what is younger waits for the next.
 """
 
 import bisect
+import os
 import time
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -53,11 +54,13 @@ class Collector:
         self._samples: list[Sample] = []  # that are too young
         self._records: list[Record] = []
         self._taken: list[tuple[str, bytes]] = []
+        self._device = 0
         self._moment = 0
         self._until = 0  # everything up to this moment was joined, ns
 
     def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
         """The daemon made rings."""
+        self._device = fact.device
         if not self.kernel:
             self._maps = faults.Maps(fact.device)
         self._rings += [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
@@ -68,10 +71,6 @@ class Collector:
             self._account.known(fact)
         else:
             self._names.told(fact)
-
-    def ending(self) -> None:
-        """The mount is about to end."""
-        self._account.ending()
 
     def requests_lost(self) -> None:
         """Requests are missing: what they brought into the page cache is not known."""
@@ -144,8 +143,11 @@ class Collector:
             made, missing = tracepoints.samples(role, data)
             self._samples += made
             lost += missing
-            if missing and role == tracepoints.EVICTIONS:
-                self._account.lost()
+            if role == tracepoints.EVICTIONS:
+                if missing:
+                    self._account.lost()
+                if not _is_mounted(self._device):
+                    self._account.ending()
         self._samples.sort(key=itemgetter(0))
         return lost
 
@@ -165,6 +167,13 @@ class Collector:
         ready = bisect.bisect_right(self._samples, limit, key=itemgetter(0))
         samples, self._samples = self._samples[:ready], self._samples[ready:]
         return samples
+
+
+def _is_mounted(device: int) -> bool:
+    """Whether the mount is in the name space. The kernel takes it out before it drops the pages of what it unmounts."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", "rb") as file:
+        return any(line.split(b" ", 3)[2] == number.encode() for line in file)
 
 
 def _answered(record: Record) -> int:
