@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mapfs.errors import EvidenceError, reason_of
 from mapfs.trace import facts
 from mapfs.trace.evidence import faults, tiers, tracepoints
-from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.perf import PerfRing, close_all
 from mapfs.trace.facts import FactSender, RingsFact, WatchedFact
 from mapfs.trace.processes import Threads
 
@@ -50,12 +50,15 @@ class Watching:
         if self.tier == tiers.REQUESTS_ALONE:
             return
         process = self._threads.process(tid)
-        if self._attacher is not None and process is not None and self._attacher.attach(*process):
-            self._sender.send(WatchedFact(*process, time.monotonic_ns()))
+        if self._attacher is None or process is None:
+            return
+        fds = self._attacher.attach(*process)
+        for first in range(0, len(fds), _DELIVERED):
+            some = tuple(fds[first : first + _DELIVERED])
+            self._sender.send(WatchedFact(*process, time.monotonic_ns()), some)
+        close_all(fds)
 
     def close(self) -> None:
         """The recorder has rings of its own."""
-        if self._attacher is not None:
-            self._attacher.close()
         while self._rings:
             self._rings.pop()[1].close()

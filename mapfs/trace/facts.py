@@ -65,7 +65,9 @@ class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
 
 
 class WatchedFact(msgspec.Struct, frozen=True, tag="watched"):
-    """From `time_ns` on, CLOCK_MONOTONIC, the page faults of this process are seen (tier faults)."""
+    """From `time_ns` on, CLOCK_MONOTONIC, the page faults of this process are seen (tier faults): as long as somebody
+    keeps the descriptors that come with it.
+    """
 
     pid: int
     started: int

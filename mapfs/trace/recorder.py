@@ -20,13 +20,14 @@ from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
-from mapfs.trace.evidence.collector import Collector
+from mapfs.trace.evidence.collector import SAMPLE_SIZE, Collector
 from mapfs.trace.evidence.item import of_request
 from mapfs.trace.evidence.names import FIRST_KEY
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
 from mapfs.trace.journal import CLASSES, UNKNOWN, VIAS, Entry, Journal, lost_samples
 from mapfs.trace.metrics import Metrics
+from mapfs.trace.pace import Pace
 from mapfs.trace.ring import DIRECT, Reader, Record, Ring
 from mapfs.trace.scrape import Daemon, send_metrics
 from mapfs.trace.sinks import SinkThread, warn
@@ -85,11 +86,13 @@ class Recorder:
         self._sinks: list[SinkThread] = []
         self._classifier = Classifier()
         self._serial = 0
+        self._pace: Pace | None = None
         self._wanted: list[_Wanted] = []
 
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
         ring, awake = self.ring, select.epoll()
+        self._pace = pace = Pace(ring.slots)
         awake.register(self._socket, select.EPOLLIN)
         awake.register(ring.wake, select.EPOLLIN)
         async with trio.open_nursery() as nursery:
@@ -114,6 +117,7 @@ class Recorder:
                 ring.memory[0] = 0
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(ring.wake)
+            pace.hurry()
             while self._drain(final=True):
                 pass
             nursery.cancel_scope.cancel()
@@ -142,6 +146,8 @@ class Recorder:
             sampled = self.evidence.take()
         self._take_facts()
         lost = self.reader.lost - before
+        if self._pace is not None:
+            self._pace.round(len(records) + sampled // SAMPLE_SIZE)
         handed = self._hand_on(records, lost, final=final)
         if handed:
             self.progress.set()
@@ -252,6 +258,8 @@ class Recorder:
                 self._keep_thread(fact)
                 if self.evidence is not None:
                     self.evidence.known(fact)
+            case facts.WatchedFact() if self.evidence is not None:
+                self.evidence.watch(fds)
             case facts.RingsFact() if self.evidence is not None:
                 self.evidence.add(fact, fds)
             case ReasonFact():

@@ -103,8 +103,6 @@ def _child(
         _close_others({0, 1, 2, end.fileno(), ring.wake})
         gc.freeze()
         gc.set_threshold(*_COLLECT)
-        with contextlib.suppress(OSError):
-            os.nice(5)  # where there is one CPU for all, those who wait for pages come first
         ring.barrier.register()
         if end.recv(len(_START)) != _START:
             return  # the mount was not to be

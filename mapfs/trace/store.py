@@ -98,7 +98,8 @@ CREATE TABLE evictions (           -- pages that left the page cache, but for th
 CREATE TABLE watched (             -- of the tier faults: the processes whose faults are seen
     pid INTEGER NOT NULL,
     started INTEGER NOT NULL,      -- as in threads
-    time_ns INTEGER NOT NULL       -- CLOCK_MONOTONIC from when on
+    time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC from when on
+    PRIMARY KEY (pid, started)
 );
 CREATE TABLE ops (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE reasons (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
@@ -155,7 +156,7 @@ class Store:
                 row = (*_fields(fact), None)
                 self._db.execute("INSERT INTO mount VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             case WatchedFact():
-                self._db.execute("INSERT INTO watched VALUES (?, ?, ?)", _fields(fact))
+                self._db.execute("INSERT OR IGNORE INTO watched VALUES (?, ?, ?)", _fields(fact))
             case FileFact():
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
                 self._db.execute("INSERT OR IGNORE INTO inodes VALUES (?, ?)", (fact.inode, fact.id))

@@ -112,6 +112,7 @@ class Account:
         queue, done = self._queue, []
         while queue and (not queue[0].open or queue[0].until < now):
             done.append(item := queue.popleft())
+            item.open = False
             if self._evicted and self._evicted[3] is item:
                 self._evicted = None
         return done
@@ -148,7 +149,7 @@ class Account:
             return
         item.open, item.until = True, answered + _PATIENCE
         if wait is None:
-            self._unsettled.setdefault(tid, []).append(item)
+            self._unsettled[tid] = [one for one in self._unsettled.get(tid, ()) if one.open] + [item]
 
     def _join(self, inode: int, pages: Pages, span: range, request: Item, answered: int) -> None:
         """Who else waited for these pages had joined this request. A thread whose page is mapped meanwhile, by another
@@ -256,18 +257,14 @@ class Account:
         pages = self._pages.get(one.inode)
         if pages is None:
             return
-        rest = []
         for item in self._unsettled.pop(one.tid, ()):
-            if self._inodes.get(item.file) == one.inode and one.first in page_span(item.offset, item.size):
-                item.via, item.demanded, item.open = VIA_FAULT, one.first, False
-                span = page_span(item.offset, item.size)
+            item.open = False
+            span = page_span(item.offset, item.size)
+            if self._inodes.get(item.file) == one.inode and one.first in span:
+                item.via, item.demanded = VIA_FAULT, one.first
                 for page in span:
                     pages.becomes(page, item.thread, why.AHEAD)
                 self._has(pages, one.first, one.first, item)
-            else:
-                rest.append(item)
-        if rest:
-            self._unsettled[one.tid] = rest
         self._got(one, pages, VIA_FAULT)
 
     # who has what

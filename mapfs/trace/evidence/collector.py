@@ -6,7 +6,9 @@ before it began; what is younger waits for the next.
 
 import bisect
 import os
+import resource
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import cast
@@ -17,12 +19,13 @@ from mapfs.trace.evidence import faults, perf, tracepoints
 from mapfs.trace.evidence.account import Account
 from mapfs.trace.evidence.item import Item
 from mapfs.trace.evidence.names import Names
-from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.perf import LostCount, PerfRing
 from mapfs.trace.evidence.sample import Sample
 from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
 _SLACK = 200_000  # ns in which a sample that has its time is in its ring
+SAMPLE_SIZE = 64  # bytes of a sample in a ring, about
 _ROUND = 20_000  # samples, and requests, that are joined at once
 _MOST = 500_000  # that may wait for it
 _SHORTEST, _LONGEST = 0.02, 0.2  # seconds between two looks at the rings
@@ -54,6 +57,10 @@ class Collector:
         self._samples: list[Sample] = []  # that are too young
         self._records: list[Record] = []
         self._taken: list[tuple[str, bytes]] = []
+        self._counts: deque[tuple[str, LostCount]] = deque()  # of tracepoints, with their roles, or of processes
+        self._most_counts = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._ending = False
+        self._overflown = False  # a ring was so full that samples may have been lost
         self._device = 0
         self._moment = 0
         self._until = 0  # everything up to this moment was joined, ns
@@ -64,6 +71,14 @@ class Collector:
         if not self.kernel:
             self._maps = faults.Maps(fact.device)
         self._rings += [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
+        if self.kernel:
+            self._counts += [(role, LostCount(ring.fd)) for role, ring in self._rings if role != tracepoints.TASKS]
+
+    def watch(self, fds: Sequence[int]) -> None:
+        """The daemon attached events to a process: it is watched as long as they are here."""
+        self._counts += [("", LostCount(fd)) for fd in fds]
+        while len(self._counts) > self._most_counts:
+            os.close(self._counts.popleft()[1].fd)
 
     def known(self, fact: FileFact | ThreadFact) -> None:
         """The daemon told who somebody is, or what."""
@@ -86,6 +101,7 @@ class Collector:
         """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         self._taken = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
+        self._overflown |= any(len(data) > ring.size / 2 for (_, ring), data in zip(self._rings, taken, strict=True))
         return sum(len(data) for _, data in self._taken)
 
     def settle(self, records: Sequence[Record], *, final: bool = False) -> tuple[list[Item], int]:
@@ -137,18 +153,27 @@ class Collector:
         """How many samples were lost."""
         taken, self._taken = self._taken, []
         if self._maps is not None:
-            return self._maps.add(taken)
-        lost = 0
+            self._maps.add(taken)
+            return self._missing()
         for role, data in taken:
-            made, missing = tracepoints.samples(role, data)
-            self._samples += made
-            lost += missing
-            if role == tracepoints.EVICTIONS:
-                if missing:
-                    self._account.lost()
-                if not _is_mounted(self._device):
-                    self._account.ending()
+            self._samples += tracepoints.samples(role, data)
+            if role == tracepoints.EVICTIONS and not self._ending and not _is_mounted(self._device):
+                self._ending = True
+                self._account.ending()
         self._samples.sort(key=itemgetter(0))
+        return self._missing()
+
+    def _missing(self) -> int:
+        """How many samples the kernel had no room for, where that may be."""
+        lost = 0
+        if self._overflown:
+            self._overflown = False
+            for role, count in self._counts:
+                missing = count.more()
+                if missing and role == tracepoints.EVICTIONS:
+                    self._account.lost()
+                    missing = 0 if self._ending else missing  # nobody asked what the end of a mount drops
+                lost += missing
         return lost
 
     def _horizon(self, limit: int) -> int:

@@ -9,6 +9,7 @@ and major ones.
 
 import bisect
 import contextlib
+import errno
 import mmap
 import os
 import struct
@@ -27,32 +28,40 @@ MINOR, MAJOR = "minor", "major"
 _CONFIG = {MINOR: perf.FAULTS_MINOR, MAJOR: perf.FAULTS_MAJOR}
 _KIND = {MINOR: TOUCHED_MINOR, MAJOR: TOUCHED_MAJOR}
 _SAMPLE_TYPE = perf.TID | perf.TIME | perf.ADDR
-_RING = 1 << 17  # bytes a ring: two a CPU and their heads fit into kernel.perf_event_mlock_kb, 516 KiB a CPU
+_LARGEST, _SMALLEST = 1 << 19, 1 << 15  # bytes a ring; kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK bound all of them
 _SAMPLED = struct.Struct("=IIQQ")  # pid, tid, time, address
 _MMAP2 = struct.Struct(
     "=IIQQQIIQQII"
 )  # pid, tid, address, length, page offset in bytes, maj, min, ino, gen, prot, flags
-_MOST_EVENTS = 1 << 15  # descriptors of events that are kept
+_MOST_PROCESSES = 10_000  # that are remembered to be watched
 
 
 def open_rings() -> list[tuple[str, PerfRing]]:
-    """Two rings a CPU, with their roles, for events of other processes to write into. Raises EvidenceError."""
+    """Two rings a CPU, with their roles, for events of other processes to write into: as large as this user may have
+    them. Raises EvidenceError.
+    """
+    size = _LARGEST
+    while True:
+        try:
+            return _rings(max(size, mmap.PAGESIZE))
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOMEM) or size <= _SMALLEST:
+                raise perf.remedy(error) from error
+        size //= 2
+
+
+def _rings(size: int) -> list[tuple[str, PerfRing]]:
     made: list[tuple[str, PerfRing]] = []
     try:
         for cpu in perf.online_cpus():
             for role in (MINOR, MAJOR):
                 fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, _SAMPLE_TYPE, perf.USER_ONLY, pid=os.getpid(), cpu=cpu)
-                made.append((role, PerfRing(fd, ring_size())))
-    except OSError as error:
+                made.append((role, PerfRing(fd, size)))
+    except OSError:
         for _, ring in made:
             ring.close()
-        raise perf.remedy(error) from error
+        raise
     return made
-
-
-def ring_size() -> int:
-    """Bytes of each ring."""
-    return max(mmap.PAGESIZE, _RING)
 
 
 def probe() -> None:
@@ -70,40 +79,36 @@ class Attacher:
 
     def __init__(self, rings: list[tuple[str, PerfRing]]) -> None:
         cpus = perf.online_cpus()
-        roles = [role for role, _ in rings]
+        assert [role for role, _ in rings] == [MINOR, MAJOR] * len(cpus)
         self._rings = [(cpus[number // 2], role, ring.fd) for number, (role, ring) in enumerate(rings)]
-        assert roles == [MINOR, MAJOR] * len(cpus)
-        self._watched: OrderedDict[tuple[int, int], list[int]] = OrderedDict()  # pid and its start: descriptors
-        self._events = 0
+        self._known: OrderedDict[tuple[int, int], None] = OrderedDict()
 
-    def attach(self, pid: int, started: int) -> bool:
-        """Watches the process, of all whose threads none can map anything yet. False: it is watched, or cannot be."""
-        if (pid, started) in self._watched:
-            return False
+    def attach(self, pid: int, started: int) -> list[int]:
+        """Watches the process, of all whose threads none can map anything yet, as long as somebody keeps the
+        descriptors. None: it is watched, or cannot be: another user's, or there are too few descriptors.
+        """
+        if (pid, started) in self._known:
+            return []
+        self._known[pid, started] = None
+        if len(self._known) > _MOST_PROCESSES:
+            self._known.popitem(last=False)
         fds: list[int] = []
         try:
             for tid in _threads(pid):
                 for cpu, role, ring in self._rings:
                     extra = perf.MAPS | perf.TASKS if role == MINOR else 0
                     flags = perf.INHERIT | perf.USER_ONLY | extra
-                    fd = perf.open_event(perf.SOFTWARE, _CONFIG[role], _SAMPLE_TYPE, flags, pid=tid, cpu=cpu)
-                    fds.append(fd)
-                    perf.set_output(fd, ring)
-                    perf.enable(fd)
-        except OSError:  # another user's, or too many descriptors: it is not among the watched
+                    fds.append(
+                        perf.open_event(
+                            perf.SOFTWARE, _CONFIG[role], _SAMPLE_TYPE, flags, pid=tid, cpu=cpu, form=perf.FORMAT_LOST
+                        )
+                    )
+                    perf.set_output(fds[-1], ring)
+                    perf.enable(fds[-1])
+        except OSError:
             perf.close_all(fds)
-            fds = []
-        self._watched[pid, started] = fds
-        self._events += len(fds)
-        while self._events > _MOST_EVENTS and len(self._watched) > 1:
-            perf.close_all(old := self._watched.popitem(last=False)[1])
-            self._events -= len(old)
-        return bool(fds)
-
-    def close(self) -> None:
-        """Watches nobody any more."""
-        while self._watched:
-            perf.close_all(self._watched.popitem()[1])
+            return []
+        return fds
 
 
 def _threads(pid: int) -> list[int]:
@@ -160,19 +165,16 @@ class Maps:
         self._spaces: dict[int, _Space] = {}
         self._rows: list[tuple[int, str, perf.Row]] = []  # that are too young
 
-    def add(self, taken: list[tuple[str, bytes]]) -> int:
-        """What the rings held; how many samples were lost."""
-        rows, count = self._rows, 0
+    def add(self, taken: list[tuple[str, bytes]]) -> None:
+        """What the rings held."""
+        rows = self._rows
         for role, data in taken:
             for row in perf.rows(data):
                 if row.type == perf.SAMPLE:
                     rows.append((_SAMPLED.unpack_from(row.body)[2], role, row))
-                elif row.type == perf.LOST:
-                    count += perf.lost(row)
                 elif row.type in (perf.MMAP2, perf.COMM, perf.FORK, perf.EXIT):
                     rows.append((time_of(row.body), role, row))
         rows.sort(key=itemgetter(0))
-        return count
 
     def take(self, limit: int) -> list[Sample]:
         """The samples up to the moment `limit`, ns, in the order of time. Younger ones are kept: what was mapped before

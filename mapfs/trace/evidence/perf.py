@@ -20,7 +20,8 @@ from mapfs.trace.barrier import Barrier
 SOFTWARE, TRACEPOINT = 1, 2  # attr.type
 FAULTS_MINOR, FAULTS_MAJOR, DUMMY = 5, 6, 9  # attr.config of SOFTWARE
 TID, TIME, ADDR, RAW = 1 << 1, 1 << 2, 1 << 3, 1 << 10  # attr.sample_type
-LOST, COMM, EXIT, FORK, SAMPLE, MMAP2 = 2, 3, 4, 7, 9, 10  # types of records
+COMM, EXIT, FORK, SAMPLE, MMAP2 = 3, 4, 7, 9, 10  # types of records
+FORMAT_LOST = 1 << 4  # attr.read_format (Linux 6.0)
 COMM_EXEC = 1 << 13  # a flag of a COMM record: by execve(2)
 
 # flags of struct perf_event_attr
@@ -37,20 +38,23 @@ _ATTR_SIZE = 136
 _ENABLE, _SET_OUTPUT = 0x2400, 0x2405  # _IO('$', n)
 _SET_FILTER = 1 << 30 | struct.calcsize("P") << 16 | ord("$") << 8 | 6  # _IOW('$', 6, char *)
 _HEAD = struct.Struct("@Q")
+_LOST = struct.Struct("@QQ")  # what read(2) gives: the count, and the lost
 _HEAD_AT, _TAIL_AT = 1024, 1032  # in the first page: data_head, data_tail
 HEADER = struct.Struct("=IHH")  # type, misc, size of a record
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_event(kind: int, config: int, sample: int, flags: int, *, pid: int, cpu: int) -> int:
-    """A descriptor of an event that is not enabled yet; times are of CLOCK_MONOTONIC. Raises OSError."""
+def open_event(kind: int, config: int, sample: int, flags: int, *, pid: int, cpu: int, form: int = 0) -> int:
+    """A descriptor of an event that is not enabled yet; times are of CLOCK_MONOTONIC. `form` is what read(2) of it
+    gives. Raises OSError.
+    """
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"perf_event_open is not known on {platform.machine()}")
     attr = bytearray(_ATTR_SIZE)
     flags |= _DISABLED | _SAMPLE_ID_ALL | _USE_CLOCKID
-    struct.pack_into("=IIQQQQQ", attr, 0, kind, _ATTR_SIZE, config, 1, sample, 0, flags)
+    struct.pack_into("=IIQQQQQ", attr, 0, kind, _ATTR_SIZE, config, 1, sample, form, flags)
     struct.pack_into("=i", attr, 92, _CLOCK_MONOTONIC)
     buffer = (ctypes.c_char * _ATTR_SIZE).from_buffer(attr)
     long = ctypes.c_long
@@ -151,9 +155,20 @@ def rows(data: bytes) -> Iterator[Row]:
         at += size
 
 
-def lost(row: Row) -> int:
-    """How many samples a LOST record stands for."""
-    return int(struct.unpack_from("=QQ", row.body)[1])
+class LostCount:
+    """Of the samples of an event, opened with FORMAT_LOST, that found no room in its ring. The kernel writes LOST
+    records too, but the last of them only before the next sample, which may never come.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._ever = 0
+
+    def more(self) -> int:
+        """How many since this was asked last."""
+        ever = int(_LOST.unpack(os.read(self.fd, _LOST.size))[1])
+        missing, self._ever = ever - self._ever, ever
+        return missing
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 from mapfs.errors import EvidenceError
@@ -65,8 +65,8 @@ def open_rings(device: int) -> list[tuple[str, PerfRing]]:
         for cpu in cpus:
             for name in _POINTS:
                 number = int(_text(os.path.join(directory, name, "id")))
-                fd = perf.open_event(perf.TRACEPOINT, number, perf.TID | perf.TIME | perf.RAW, 0, pid=-1, cpu=cpu)
-                made.append((name, PerfRing(fd, size)))
+                made.append((name, PerfRing(_open(number, cpu), size)))
+                fd = made[-1][1].fd
                 perf.set_filter(fd, f"s_dev == {kernel_device(device)}")
             fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, perf.TID | perf.TIME, perf.TASKS, pid=-1, cpu=cpu)
             made.append((TASKS, PerfRing(fd, size)))
@@ -84,9 +84,14 @@ def probe() -> None:
     directory = points()
     try:
         number = int(_text(os.path.join(directory, next(iter(_POINTS)), "id")))
-        os.close(perf.open_event(perf.TRACEPOINT, number, perf.TID, 0, pid=-1, cpu=perf.online_cpus()[0]))
+        os.close(_open(number, perf.online_cpus()[0]))
     except OSError as error:
         raise perf.remedy(error) from error
+
+
+def _open(number: int, cpu: int) -> int:
+    sample = perf.TID | perf.TIME | perf.RAW
+    return perf.open_event(perf.TRACEPOINT, number, sample, 0, pid=-1, cpu=cpu, form=perf.FORMAT_LOST)
 
 
 def kernel_device(device: int) -> int:
@@ -94,35 +99,23 @@ def kernel_device(device: int) -> int:
     return os.major(device) << 20 | os.minor(device)
 
 
-def samples(role: str, data: bytes) -> tuple[list[Sample], int]:
-    """What a ring of this role held, in the order of each CPU, and how many samples were lost."""
+def samples(role: str, data: bytes) -> list[Sample]:
+    """What a ring of this role held, in the order of its CPU."""
     if role == TASKS:
         tasks = map(task_of, perf.rows(data))
-        return [task for task in tasks if task is not None], _lost(data)
+        return [task for task in tasks if task is not None]
     record, make = _decoder(role)
     if not len(data) % record.size:
         found = list(record.iter_unpack(data))
         if all(fields[0] == perf.SAMPLE and fields[2] == record.size for fields in found):
-            return [make(fields) for fields in found], 0
-    made, count = list[Sample](), 0
-    for at, kind in _walk(data):
+            return [make(fields) for fields in found]
+    made, at = [], 0
+    while at < len(data):  # a LOST record is among them
+        kind, _, size = perf.HEADER.unpack_from(data, at)
         if kind == perf.SAMPLE:
             made.append(make(record.unpack_from(data, at)))
-        elif kind == perf.LOST:
-            count += struct.unpack_from("=Q", data, at + 16)[0]
-    return made, count
-
-
-def _walk(data: bytes) -> Iterator[tuple[int, int]]:
-    at = 0
-    while at < len(data):
-        kind, _, size = perf.HEADER.unpack_from(data, at)
-        yield at, kind
         at += size
-
-
-def _lost(data: bytes) -> int:
-    return sum(perf.lost(row) for row in perf.rows(data) if row.type == perf.LOST)
+    return made
 
 
 @cache
