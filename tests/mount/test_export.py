@@ -52,7 +52,7 @@ def test_csv_has_every_event_and_key(trace: Path) -> None:
         assert {key: value for key, value in row.items() if key != "lost"} == {
             key: "" if told[key] is None else str(told[key]) for key in row if key != "lost"
         }
-    assert set(rows[0]) - {"lost"} == set(as_json(event(1, 0), 0)) - {"by", "label"}
+    assert set(rows[0]) - {"lost"} == set(as_json(event(1, 0), 0)) - {"by"}
 
 
 def test_perfetto_has_tracks_slices_and_a_counter(trace: Path, tmp_path: Path) -> None:

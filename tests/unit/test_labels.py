@@ -320,7 +320,8 @@ def test_a_page_of_several_labels_names_the_first_and_counts_the_others() -> Non
     assert labels.over(4096, 4096) == "outer"
     assert labels.over(9100, 100) is None and labels.at(99) is None and labels.at(9600) is None
     assert labels.over(200, 100) == "inner"
-    assert labels.sizes() == {0: 8800, 1: 100, 2: 100}
+    assert labels.extents(4096) == {"outer": (8800, 3), "inner": (100, 1), "other": (100, 1)}
+    assert labels.names(0, 20_000) == names
 
 
 @pytest.mark.parametrize("name", samples.MAKERS)

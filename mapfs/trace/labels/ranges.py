@@ -83,12 +83,23 @@ class Labels:
                 found[self._numbers[at]] = None
         return list(found)
 
-    def sizes(self) -> dict[int, int]:
-        """How many bytes each name has, by its number."""
-        sizes: dict[int, int] = {}
+    def extents(self, page_size: int) -> dict[str, tuple[int, int]]:
+        """Of each name, how many bytes it has, and how many pages hold some of them."""
+        extents: dict[int, tuple[int, int, int]] = {}  # and the last of the pages
         for start, end, number in zip(self._starts, self._ends, self._numbers, strict=True):
-            sizes[number] = sizes.get(number, 0) + end - start
-        return sizes
+            size, pages, last = extents.get(number, (0, 0, -1))
+            first, past = start // page_size, -(-end // page_size)
+            extents[number] = size + end - start, pages + past - first - (first == last), past - 1
+        named: dict[str, tuple[int, int]] = {}
+        for number, (size, pages, _) in extents.items():
+            name = self.name(number)
+            before = named.get(name, (0, 0))
+            named[name] = before[0] + size, before[1] + pages
+        return named
+
+    def names(self, offset: int, size: int) -> list[str]:
+        """The different names of these bytes, in the order of the offsets."""
+        return list(dict.fromkeys(self.name(number) for number in self.numbers(offset, size)))
 
 
 def _checked(spans: Iterable[Span], size: int) -> Iterator[Span]:

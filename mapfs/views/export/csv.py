@@ -10,7 +10,7 @@ from mapfs.views.export import Events
 
 _COLUMNS = (
     "time_ns", "wall_ns", "op", "class", "via", "direct", "file", "offset", "size", "page", "pages", "refaults", "tid",
-    "pid", "command", "container", "wait_ns", "error", "reason", "lost",
+    "pid", "command", "container", "wait_ns", "error", "reason", "label", "lost",
 )  # fmt: skip
 
 

@@ -1,0 +1,157 @@
+"""The labels of many files: read when a file is first asked for, kept, and read again when its backing changed.
+
+`Book` knows files by their specs. `TraceLabels` and `MountLabels` know which spec an event is of, in a trace and in a
+running mount.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from mapfs.trace.labels import labels_of_descriptor
+from mapfs.trace.labels.backing import open_backing, path_of
+from mapfs.trace.labels.ranges import Labels
+
+_MOST_FILES = 10_000
+_MOST_RANGES = 4_000_000  # of all files: 100 MB
+_LOOK_AGAIN = 1.0  # seconds between two looks at a backing
+_PATIENCE = 10  # how many times as long as it took to read it, at least, before it is read again
+_SPEC = "user.mapfs.spec"
+
+_Signature = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class _Kept:
+    labels: Labels | None
+    signature: _Signature | None
+    look_at: float
+
+
+class Book:
+    """Labels by spec. `until_ns`, Unix time: what was changed after it is no longer what was demanded, and has none."""
+
+    def __init__(self, until_ns: int | None = None) -> None:
+        self._until_ns = until_ns
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._ranges = 0
+
+    def labels(self, spec: str, size: int) -> Labels | None:
+        """Those of the file that `spec` serves, while it has `size` bytes. Never raises."""
+        kept = self._kept.get(spec)
+        now = time.monotonic()
+        if kept is None or now >= kept.look_at:
+            kept = self._look(spec, kept, now)
+        self._kept.move_to_end(spec)
+        return kept.labels if kept.labels is not None and kept.labels.size == size else None
+
+    def label(self, spec: str, size: int, offset: int, length: int) -> str | None:
+        """What `length` bytes at `offset` of it hold, as `Labels.over` puts it."""
+        labels = self.labels(spec, size)
+        return labels.over(offset, length) if labels is not None else None
+
+    def _look(self, spec: str, kept: _Kept | None, now: float) -> _Kept:
+        path = path_of(spec)
+        if path is None:
+            return self._keep(spec, _Kept(None, None, float("inf")))
+        try:
+            fd = open_backing(path)
+        except OSError:
+            return self._keep(spec, _Kept(None, None, now + _LOOK_AGAIN))
+        try:
+            status = os.fstat(fd)
+            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if kept is not None and kept.signature == signature:
+                kept.look_at = now + _LOOK_AGAIN
+                return kept
+            late = self._until_ns is not None and max(status.st_mtime_ns, status.st_ctime_ns) > self._until_ns
+            labels = None if late else labels_of_descriptor(fd)
+        finally:
+            os.close(fd)
+        took = time.monotonic() - now
+        return self._keep(spec, _Kept(labels, signature, now + took + max(_LOOK_AGAIN, _PATIENCE * took)))
+
+    def _keep(self, spec: str, kept: _Kept) -> _Kept:
+        self._forget(spec)
+        self._kept[spec] = kept
+        self._ranges += len(kept.labels or ())
+        while len(self._kept) > 1 and (len(self._kept) > _MOST_FILES or self._ranges > _MOST_RANGES):
+            self._forget(next(iter(self._kept)))
+        return kept
+
+    def _forget(self, spec: str) -> None:
+        old = self._kept.pop(spec, None)
+        self._ranges -= len(old.labels or ()) if old is not None else 0
+
+
+class TraceLabels:
+    """The labels of the files of a trace. Of several versions of a file the newest has them, as it is on the disk."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        ended = connection.execute("SELECT ended_ns - monotonic_ns + wall_ns FROM mount").fetchone()
+        self._book = Book(ended[0] if ended is not None else None)
+        self._newest: dict[int, tuple[str, str, int]] = {}
+        self._look_at = 0.0
+
+    def newest(self) -> dict[int, str]:
+        """The newest version of each file: its id, and the file's path in the mount."""
+        rows = self._db.execute("SELECT max(id), path, spec, size FROM files GROUP BY path")  # a bare column is its own
+        self._newest = {file: (path, spec, size) for file, path, spec, size in rows}
+        self._look_at = time.monotonic() + _LOOK_AGAIN
+        return {file: path for file, (path, _, _) in self._newest.items()}
+
+    def of(self, file: int) -> Labels | None:
+        """The labels of the version `file`; None where it has none, or there is a newer one."""
+        if time.monotonic() >= self._look_at:  # the trace may still be written
+            self.newest()
+        known = self._newest.get(file)
+        return self._book.labels(*known[1:]) if known is not None else None
+
+    def fill(self, event: dict[str, Any]) -> dict[str, Any]:
+        """`event` of the trace, with its label."""
+        if event["op"] != "lost":
+            (file,) = self._db.execute("SELECT file FROM requests WHERE serial = ?", (event["serial"],)).fetchone()
+            labels = self.of(file)
+            event["label"] = labels.over(event["offset"], event["size"]) if labels is not None else None
+        return event
+
+
+class MountLabels:
+    """The labels of the files of a running mount, which is asked for their specs and sizes, not for their content."""
+
+    def __init__(self, mount: str) -> None:
+        self._mount = mount
+        self._book = Book()
+        self._known: dict[str, tuple[str, int, float]] = {}
+
+    def fill(self, event: dict[str, Any]) -> dict[str, Any]:
+        """`event` of the mount, with its label."""
+        if event["op"] != "lost":
+            spec, size = self._file(event["file"])
+            event["label"] = self._book.label(spec, size, event["offset"], event["size"])
+        return event
+
+    def _file(self, name: str) -> tuple[str, int]:
+        now = time.monotonic()
+        spec, size, look_at = self._known.get(name, ("", 0, 0.0))
+        if now >= look_at:
+            spec, size = spec_in(self._mount, name), 0
+            with contextlib.suppress(OSError):
+                size = os.stat(os.path.join(self._mount, name)).st_size
+            if len(self._known) >= _MOST_FILES:
+                self._known.clear()
+            self._known[name] = spec, size, now + _LOOK_AGAIN
+        return spec, size
+
+
+def spec_in(mount: str, name: str) -> str:
+    """The spec of the file `name` in a running mount; `?` where it is gone, or tells none."""
+    try:
+        return os.getxattr(os.path.join(mount, name), _SPEC).decode("utf-8", "backslashreplace")
+    except OSError:
+        return "?"
