@@ -6,7 +6,6 @@ changed while it was mounted, what was demanded of the newest version counts.
 """
 
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,10 +20,9 @@ from mapfs.views.lines import visible
 
 # what brought pages in, in order: of what a read asks for again, some may have been pushed before
 _ROWS = """
-    SELECT r.op, r.offset / m.page_size,
+    SELECT r.file, r.op, r.offset / m.page_size,
         max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset / m.page_size), r.wait_ns
-    FROM requests r CROSS JOIN mount m
-    WHERE r.file = ? AND r.op IN (1, 3) AND r.errno = 0 AND r.direct = 0 ORDER BY r.serial"""
+    FROM requests r CROSS JOIN mount m WHERE r.op IN (1, 3) AND r.errno = 0 AND r.direct = 0 ORDER BY r.serial"""
 
 
 @dataclass(slots=True)
@@ -75,17 +73,19 @@ class _Demanded:
 
     spans: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # demands, wait_ns
     pages: dict[int, int] = field(default_factory=dict)  # re-faults
+    pushed: set[int] = field(default_factory=set)
 
-    def add(self, rows: Iterable[tuple[int, int, int, int]]) -> None:
-        brought: set[int] = set()
-        for op, first, count, wait_ns in rows:
-            pages = range(first, first + count)
-            if op == 1:
-                demands, waited = self.spans.get((first, count), (0, 0))
-                self.spans[first, count] = demands + 1, waited + wait_ns
-                for page in pages:
-                    self.pages[page] = self.pages.get(page, 0) + (page in brought)
-            brought.update(pages)
+    def add(self, op: int, first: int, count: int, wait_ns: int) -> None:
+        """A read, or a push, which is in the page cache before it is asked for."""
+        pages = range(first, first + count)
+        if op == 3:
+            self.pushed.update(pages)
+            return
+        demands, waited = self.spans.get((first, count), (0, 0))
+        self.spans[first, count] = demands + 1, waited + wait_ns
+        for page in pages:
+            before = self.pages.get(page)
+            self.pages[page] = int(page in self.pushed) if before is None else before + 1
 
 
 def by_label(db: sqlite3.Connection) -> ByLabel:
@@ -94,11 +94,14 @@ def by_label(db: sqlite3.Connection) -> ByLabel:
     labels = TraceLabels(db)
     files: list[FileLabels] = []
     rows: list[LabelRow] = []
-    for file, path in sorted(labels.newest().items(), key=lambda one: one[1]):
-        demanded = _Demanded()
-        demanded.add(db.execute(_ROWS, (file,)))
-        if demanded.pages:
-            known, made = _of_file(path, labels.of(file), demanded, page_size)
+    newest = labels.newest()
+    found = {file: _Demanded() for file in newest}
+    for file, *request in db.execute(_ROWS):
+        if file in found:
+            found[file].add(*request)
+    for file, path in sorted(newest.items(), key=lambda one: one[1]):
+        if found[file].pages:
+            known, made = _of_file(path, labels.of(file), found[file], page_size)
             files.append(FileLabels(path, known, sum(row.label is not None for row in made)))
             rows += made
     lost = db.execute("SELECT coalesce(sum(count), 0) FROM losses").fetchone()[0]

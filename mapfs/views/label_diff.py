@@ -16,9 +16,9 @@ from mapfs.trace.labels.book import TraceLabels
 from mapfs.views.lines import visible
 
 _PAGES = """
-    SELECT DISTINCT r.offset / m.page_size,
+    SELECT DISTINCT r.file, r.offset / m.page_size,
         max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset / m.page_size)
-    FROM requests r CROSS JOIN mount m WHERE r.file = ? AND r.op = 1 AND r.errno = 0 AND r.direct = 0"""
+    FROM requests r CROSS JOIN mount m WHERE r.op = 1 AND r.errno = 0 AND r.direct = 0"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,13 @@ def _files(db: sqlite3.Connection) -> dict[str, _File]:
     """The files that have labels and were demanded, by their paths."""
     (page_size,) = db.execute("SELECT page_size FROM mount").fetchone()
     labels = TraceLabels(db)
-    found: dict[str, _File] = {}
-    for file, path in labels.newest().items():
-        its = labels.of(file)
-        if its is None:
-            continue
-        pages = {page for first, count in db.execute(_PAGES, (file,)) for page in range(first, first + count)}
-        if pages:
-            found[path] = _File(its, pages, page_size)
-    return found
+    newest = labels.newest()
+    pages: dict[int, set[int]] = {}
+    for file, first, count in db.execute(_PAGES):
+        if file in newest:
+            pages.setdefault(file, set()).update(range(first, first + count))
+    found = {file: labels.of(file) for file in pages}
+    return {newest[file]: _File(its, pages[file], page_size) for file, its in found.items() if its is not None}
 
 
 def _of_file(path: str, a: _File | None, b: _File | None) -> list[LabelDiff]:

@@ -101,6 +101,33 @@ def test_noise_behind_a_magic_number(one: object, body: bytes, tail: bytes) -> N
         looked_at(magic + body + tail + end)
 
 
+def endless_names() -> bytes:
+    """100,000 sections that have all of 24 MiB for their name."""
+    count, start = 100_000, 64
+    texts = start + 64 * count
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 0, start, 0, 64, 0, 0, 64, 0, 1)
+    sections = [struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, count, 1, 0, 0, 0)]
+    sections += [struct.pack("<IIQQQQIIQQ", 0, 3, 0, 0, texts, 24 << 20, 0, 0, 0, 0)] * (count - 1)
+    return header + b"".join(sections) + b"x" * (24 << 20)
+
+
+def many_columns() -> bytes:
+    """An Arrow file whose schema has 60 levels, each a struct of twenty times the next: 20^60 columns."""
+    levels, children, place, size = 60, 20, 44, 112
+    built = struct.pack("<I", 12)  # to the footer: its vtable, then the distance back to it, and to the schema
+    built += struct.pack("<HHHH", 8, 8, 0, 4) + struct.pack("<iI", 8, 12)
+    built += struct.pack("<HHHH", 8, 8, 0, 4) + struct.pack("<iI", 8, 4)  # the schema, with a vector of fields
+    built += struct.pack("<II", 1, place + 16 - 40)
+    for number in range(levels):
+        built += struct.pack("<HH6H", 16, 16, 0, 0, 4, 0, 0, 8) + struct.pack("<iBxxxI", 16, 13, 4)
+        following = place + size * (number + 1) + 16
+        vector = place + size * number + 28
+        built += struct.pack("<I", children if number + 1 < levels else 0)
+        built += struct.pack(f"<{children}I", *[following - vector - 4 - 4 * n for n in range(children)])
+    assert len(built) == place + size * levels
+    return b"ARROW1\0\0" + built + struct.pack("<I", len(built)) + b"ARROW1"
+
+
 def hostile() -> Iterator[tuple[str, bytes, int]]:
     """What asks for much: its name, how it begins, and how long it is in all (a hole follows)."""
     far = (1 << 64) - 1
@@ -123,6 +150,11 @@ def hostile() -> Iterator[tuple[str, bytes, int]]:
     yield "elf sections", header + struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 1 << 32, 0, 0, 0, 0), 1 << 40
     symbols = struct.pack("<IIQQQQIIQQ", 0, 2, 0, 0, 0, 1 << 40, 0, 0, 0, 24)
     yield "elf symbols", header[:60] + struct.pack("<HH", 1, 0) + symbols, 1 << 40
+    yield "elf names without an end", endless_names(), 1 << 25
+    yield "arrow columns that are one another's", many_columns(), 0
+    values = b"\x49" + b"\xfc" + b"\xff\xff\xff\x06" + bytes(15 << 20)  # field 4, a list of empty structs
+    footer = values + struct.pack("<I", len(values)) + b"PAR1"
+    yield "parquet values", b"PAR1" + footer, 0
     database = bytearray(b"SQLite format 3\0" + bytes(4080))
     database[16:20] = b"\x10\0\1\1"
     yield "sqlite pages", bytes(database), 1 << 42
@@ -135,7 +167,7 @@ def test_what_claims_much_takes_little(tmp_path: Path, head: bytes, size: int) -
     """In a process that may have 1 GiB of address space, and 20 s of CPU time before it is killed."""
     path = tmp_path / "hostile"
     path.write_bytes(head)
-    os.truncate(path, size)
+    os.truncate(path, max(size, len(head)))
     ask = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30));"
         "resource.setrlimit(resource.RLIMIT_CPU, (20, 20));"

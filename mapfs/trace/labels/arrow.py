@@ -15,6 +15,7 @@ from mapfs.trace.labels.ranges import MOST_RANGES, Labels
 MAGIC = b"ARROW1"
 _CONTINUATION = b"\xff\xff\xff\xff"  # before the length of a message, from Arrow 0.15 on
 _MOST_DEEP = 64
+_MOST_FIELDS = 100_000
 _V5 = 4  # MetadataVersion; before, unions had a validity buffer
 _BLOCK = "qi4xq"  # offset, bytes of metadata, bytes of the body
 _PRIMITIVE = ("validity", "data")
@@ -52,13 +53,11 @@ def labels(content: Content) -> Labels:
     length = int.from_bytes(tail[:4], "little")
     start = content.size - 10 - length
     footer = Table.root(content.read(start, length))
-    schema = footer.table(1)
-    if schema is None:
+    table = footer.table(1)
+    if table is None:
         raise UnreadableError("it has no schema")
-    version = footer.number(0, "h")
+    schema = _Schema(table, footer.number(0, "h"))
     names, spans = ["(magic number)", "(footer)", "(schema)"], [(0, 8, 0), (start, content.size, 1)]
-    dictionaries: dict[int, Plan] = {}
-    plan = [place for field in schema.tables(1) for place in _plan(field, "", version, dictionaries)]
     blocks: list[tuple[tuple[int, ...], int | None]] = [(block, None) for block in footer.structs(2, _BLOCK)]
     blocks += [(block, number) for number, block in enumerate(footer.structs(3, _BLOCK))]
     spans.append((8, min([start, *[block[0] for block, _ in blocks]]), 2))
@@ -66,7 +65,7 @@ def labels(content: Content) -> Labels:
         what = "(dictionary)" if number is None else f"(metadata of batch {number})"
         spans.append((offset, offset + metadata, len(names)))
         names.append(what)
-        for name, first, size in _buffers(content, offset, metadata, number, plan, dictionaries):
+        for name, first, size in _buffers(content, offset, metadata, number, schema):
             if offset + metadata + first + size > start:
                 raise UnreadableError(f"{name} reaches into the footer")
             spans.append((offset + metadata + first, offset + metadata + first + size, len(names)))
@@ -76,41 +75,52 @@ def labels(content: Content) -> Labels:
     return Labels(content.size, spans, names.__getitem__)
 
 
-def _plan(field: Table, above: str, version: int, dictionaries: dict[int, Plan], depth: int = 0) -> Plan:
-    """The buffers of `field` and of what is below it, in their order; those of its dictionary aside."""
-    if depth > _MOST_DEEP:
-        raise UnreadableError("it is nested too deep")
-    name = field.text(0) if not above else f"{above}.{field.text(0)}"
-    kind = field.number(2, "B")
-    encoding = field.table(4)
-    if kind == _UNION:
-        union = field.table(3)
-        dense = union is not None and union.number(0, "h") == 1
-        buffers = ("validity",) * (version < _V5) + ("types",) + ("offsets",) * dense
-    elif kind in _PRIMITIVES:
-        buffers = _PRIMITIVE
-    elif kind in _BUFFERS:
-        buffers = _BUFFERS[kind]
-    else:
-        raise UnreadableError(f"it has a column of the unknown type {kind}")
-    plan = [(name, buffer) for buffer in buffers]
-    for child in field.tables(5):
-        plan += _plan(child, name, version, dictionaries, depth + 1)
-    if encoding is None:
-        return plan
-    dictionaries[encoding.number(0, "q")] = plan
-    return [(name, "validity"), (name, "indices")]
+class _Schema:
+    """The buffers of each column, in their order; those of dictionaries aside, by the numbers of the dictionaries."""
+
+    def __init__(self, schema: Table, version: int) -> None:
+        self.dictionaries: dict[int, Plan] = {}
+        self._version = version
+        self._fields = 0
+        self.plan = [place for field in schema.tables(1) for place in self._plan(field, "", 0)]
+
+    def _plan(self, field: Table, above: str, depth: int) -> Plan:
+        """The buffers of `field` and of what is below it."""
+        self._fields += 1
+        if depth > _MOST_DEEP or self._fields > _MOST_FIELDS:
+            raise UnreadableError("it has too many columns, or nested too deep")
+        name = field.text(0) if not above else f"{above}.{field.text(0)}"
+        plan = [(name, buffer) for buffer in self._own(field)]
+        for child in field.tables(5):
+            plan += self._plan(child, name, depth + 1)
+        encoding = field.table(4)
+        if encoding is None:
+            return plan
+        self.dictionaries[encoding.number(0, "q")] = plan
+        return [(name, "validity"), (name, "indices")]
+
+    def _own(self, field: Table) -> tuple[str, ...]:
+        kind = field.number(2, "B")
+        if kind == _UNION:
+            union = field.table(3)
+            dense = union is not None and union.number(0, "h") == 1
+            return ("validity",) * (self._version < _V5) + ("types",) + ("offsets",) * dense
+        if kind in _PRIMITIVES:
+            return _PRIMITIVE
+        if kind not in _BUFFERS:
+            raise UnreadableError(f"it has a column of the unknown type {kind}")
+        return _BUFFERS[kind]
 
 
 def _buffers(
-    content: Content, offset: int, size: int, number: int | None, plan: Plan, dictionaries: dict[int, Plan]
+    content: Content, offset: int, size: int, number: int | None, schema: _Schema
 ) -> Iterator[tuple[str, int, int]]:
     """Name, offset in the body and size of each buffer of a record batch, or of a dictionary."""
     data = content.read(offset, size)
     message = Table.root(data[8:] if data.startswith(_CONTINUATION) else data[4:])  # behind its length
-    batch = message.table(2)
+    batch, plan = message.table(2), schema.plan
     if batch is not None and number is None:
-        plan = dictionaries[batch.number(0, "q")]
+        plan = schema.dictionaries[batch.number(0, "q")]
         batch = batch.table(1)
     if batch is None:
         raise UnreadableError("a batch has no metadata")

@@ -6,6 +6,7 @@ the file has no labels.
 """
 
 import os
+import stat
 
 _KINDS = ("file", "dir")
 #: Options that neither move nor change what is served: others do (slice, truncate, corrupt, cow), or may.
@@ -26,14 +27,17 @@ def path_of(spec: str) -> str | None:
 
 
 def open_backing(path: str) -> int:
-    """A descriptor of `path` for reading. Raises OSError, also where it lies in a mapfs mount, whose pages it would
-    demand.
+    """A descriptor of the regular file `path` for reading. Raises OSError, also where it lies in a mapfs mount, whose
+    pages it would demand.
     """
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        if _serves(os.fstat(found).st_dev):
+        status = os.fstat(found)
+        if not stat.S_ISREG(status.st_mode):  # merely to open a device may do something
+            raise OSError(f"{path} is not a regular file")
+        if _serves(status.st_dev):
             raise OSError(f"{path} lies in a mapfs mount")
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(found)
 

@@ -15,6 +15,7 @@ from mapfs.trace.labels.ranges import MOST_RANGES, Labels, Span
 
 MAGIC = b"\x7fELF"
 _MOST_SECTIONS = 100_000
+_LONGEST = 1024  # bytes of a name
 _REL = 1  # e_type of an object file, whose symbols count from their section
 _ARM = 40  # e_machine where bit 0 of a function's address says that it is in Thumb code
 _SYMTAB, _NOBITS, _DYNSYM = 2, 8, 11
@@ -94,9 +95,8 @@ class _File:
 
 
 def text_at(table: bytes, at: int) -> str:
-    """The string that begins at `at` of a string table."""
-    end = table.find(b"\0", at)
-    return table[at : end if end >= 0 else len(table)].decode("utf-8", "backslashreplace")
+    """The string that begins at `at` of a string table, cut where it is longer than a label can be."""
+    return table[at : at + _LONGEST].partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
 class _Symbols:

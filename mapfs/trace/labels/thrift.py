@@ -9,6 +9,7 @@ from typing import Any
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 _MOST_DEEP = 32
+_MOST_VALUES = 4_000_000
 
 
 class MalformedError(ValueError):
@@ -21,6 +22,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self._values = 0
 
     def _varint(self) -> int:
         value = shift = 0
@@ -64,6 +66,9 @@ class Reader:
         return data
 
     def _value(self, kind: int, depth: int) -> Any:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise MalformedError("it has too many values")
         if kind in _INTEGERS:
             return self._integer()
         if kind == _BINARY:
