@@ -148,6 +148,23 @@ def test_sqlite_against_dbstat(tmp_path: Path, shape: dict[str, object]) -> None
     assert {got[page] for page in {*got} - {page for page, _ in pages}} <= {"(free)", "(pointer map)"}
 
 
+def test_a_database_in_wal_mode_is_labelled_as_its_main_file_has_it(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "db")
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE early (x)")
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("CREATE TABLE late (x)")
+        db.commit()
+        assert [one.name for one in known(tmp_path / "db")] == ["sqlite_schema", "early"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db-shm", "db-wal"]
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert [one.name for one in known(tmp_path / "db")] == ["sqlite_schema", "early", "late"]
+    finally:
+        db.close()
+
+
 def shortened(name: str) -> str:
     return name if len(name) <= 256 else name[:255] + "…"
 

@@ -63,8 +63,10 @@ def test_a_relative_path_is_made_absolute_and_no_other_argument(
 
 def test_no_directory_fifo_or_missing_file_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    for name in ("fifo", "missing", "."):
-        assert Book().labels(f"file:{tmp_path}/{name}", 0) is None
+    for path in (f"{tmp_path}/fifo", f"{tmp_path}/missing", f"{tmp_path}/.", "/dev/null"):
+        assert Book().labels(f"file:{path}", 0) is None
+    with pytest.raises(OSError, match="not a regular file"):
+        open_backing("/dev/null")
     with pytest.raises(OSError, match="No such file"):
         open_backing(str(tmp_path / "missing"))
 
