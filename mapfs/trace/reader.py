@@ -20,7 +20,7 @@ import msgspec
 from mapfs.errors import TraceError, errno_name, reason_of
 from mapfs.trace.events import OPS, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
-from mapfs.trace.labels.book import spec_in
+from mapfs.trace.labels.book import served
 from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
 
 EVENTS = os.path.join(".mapfs", "events")
@@ -238,11 +238,8 @@ class _Loader:
     def _file(self, path: str) -> FileFact:
         fact = self._files.get(path)
         if fact is None:
-            try:
-                size = os.stat(os.path.join(self._mount, path)).st_size
-            except OSError:
-                size = 0
-            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, spec_in(self._mount, path), size, 1)
+            spec, size = served(self._mount, path)
+            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, spec, size, 1)
             self._store.fact(fact)
         return fact
 

@@ -117,6 +117,18 @@ def test_a_backing_that_is_not_what_was_demanded_has_no_labels(
     assert (row["label"], row["pages"], row["bytes"]) == (None, 1, None)
 
 
+def test_a_file_that_took_the_place_of_the_one_that_is_served_has_no_say(mount: Mounter, model: Path) -> None:
+    daemon = mount(f"m=file:{str(model).replace(',', ',,')}")
+    client("touch", daemon.file("m"), str(TENSOR))
+    assert labels_in(mapfs("log", daemon.path, "--json").stdout) == ["layer.0.weight"]
+    other = model.with_name("other")
+    other.write_bytes(model.read_bytes().replace(b"layer.0.weight", b"tensor.another"))
+    os.replace(other, model)
+    assert labels_in(mapfs("log", daemon.path, "--json").stdout) == [None]
+    (row,) = json.loads(mapfs("summary", daemon.path, "--by", "label", "--json").stdout)["labels"]
+    assert (row["label"], row["pages"]) == (None, 1)
+
+
 def test_a_backing_in_a_mapfs_mount_is_not_read(mount: Mounter, model: Path) -> None:
     inner = mount(f"m=file:{str(model).replace(',', ',,')}", at="inner")
     outer = mount(f"m=file:{inner.file('m')}", at="outer")

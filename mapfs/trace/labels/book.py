@@ -140,18 +140,23 @@ class MountLabels:
         now = time.monotonic()
         spec, size, look_at = self._known.get(name, ("", 0, 0.0))
         if now >= look_at:
-            spec, size = spec_in(self._mount, name), 0
-            with contextlib.suppress(OSError):
-                size = os.stat(os.path.join(self._mount, name)).st_size
+            spec, size = served(self._mount, name)
             if len(self._known) >= _MOST_FILES:
                 self._known.clear()
             self._known[name] = spec, size, now + _LOOK_AGAIN
         return spec, size
 
 
-def spec_in(mount: str, name: str) -> str:
-    """The spec of the file `name` in a running mount; `?` where it is gone, or tells none."""
-    try:
-        return os.getxattr(os.path.join(mount, name), _SPEC).decode("utf-8", "backslashreplace")
-    except OSError:
-        return "?"
+def served(mount: str, name: str) -> tuple[str, int]:
+    """Spec and size of the file `name` in a running mount. The spec is `?` where the file is gone or tells none, or has
+    another mtime than what lies at the path of its spec now: that took its place, and is not what the mount serves.
+    """
+    spec, size = "?", 0
+    with contextlib.suppress(OSError):
+        status = os.stat(os.path.join(mount, name))
+        size = status.st_size
+        told = os.getxattr(os.path.join(mount, name), _SPEC).decode("utf-8", "backslashreplace")
+        path = path_of(told)
+        if path is None or os.stat(path).st_mtime_ns == status.st_mtime_ns:
+            spec = told
+    return spec, size
