@@ -141,7 +141,7 @@ def render(found: ByLabel, console: Console, *, most: int) -> None:
     if len(labelled) > most:
         console.print(f"... and {len(labelled) - most:,} more files; --json has them all", highlight=False)
     if len(labelled) < len(found.files):
-        console.print(f"without labels: {len(found.files) - len(labelled):,} files", highlight=False)
+        console.print(f"files without labels: {len(found.files) - len(labelled):,}", highlight=False)
     if found.lost:
         console.print(f"[red]lost {found.lost:,} events: they are in none of these numbers[/]", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -181,7 +181,7 @@ def test_summary_by_label_is_what_was_demanded_of_each(mount: Mounter, model: Pa
         {"file": "m", "labels": 4, "demanded": 4}, {"file": "other", "labels": 0, "demanded": 0},
     ]  # fmt: skip
     drawn = mapfs("summary", trace, "--by", "label", "-n", "2").stdout
-    assert "m: 4 of 4 labels demanded\nwithout labels: 1 files\n" in drawn
+    assert "m: 4 of 4 labels demanded\nfiles without labels: 1\n" in drawn
     assert "... and 3 more labels; --json has them all" in drawn
 
 

@@ -28,21 +28,20 @@ class Format:
     """
 
     module: str
-    about: str
     magic: bytes = b""
     most: int = 64 * _MIB
 
 
 #: In the order in which they are tried.
 FORMATS: dict[str, Format] = {
-    "elf": Format(".elf", "sections and symbols", b"\x7fELF", 256 * _MIB),
-    "sqlite": Format(".sqlite", "tables and indexes", b"SQLite format 3\0"),
-    "gguf": Format(".gguf", "tensors", b"GGUF"),
-    "npy": Format(".npy", "rows", b"\x93NUMPY"),
-    "parquet": Format(".parquet", "column chunks", b"PAR1", 16 * _MIB),
-    "arrow": Format(".arrow", "buffers of columns", b"ARROW1\0\0"),
-    "safetensors": Format(".safetensors", "tensors"),
-    "zip": Format(".archive", "members", most=16 * _MIB),
+    "elf": Format(".elf", b"\x7fELF", 256 * _MIB),
+    "sqlite": Format(".sqlite", b"SQLite format 3\0"),
+    "gguf": Format(".gguf", b"GGUF"),
+    "npy": Format(".npy", b"\x93NUMPY"),
+    "parquet": Format(".parquet", b"PAR1", 16 * _MIB),
+    "arrow": Format(".arrow", b"ARROW1\0\0"),
+    "safetensors": Format(".safetensors"),
+    "zip": Format(".archive", most=16 * _MIB),
 }
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from mapfs.trace.labels.content import Content, UnreadableError
 from mapfs.trace.labels.ranges import MOST_RANGES, Labels, Span
 
-MAGIC = b"\x7fELF"
 _MOST_SECTIONS = 100_000
 _LONGEST = 1024  # bytes of a name
 _REL = 1  # e_type of an object file, whose symbols count from their section

@@ -11,7 +11,6 @@ import struct
 from mapfs.trace.labels.content import Content, UnreadableError
 from mapfs.trace.labels.ranges import MOST_RANGES, Labels
 
-MAGIC = b"GGUF"
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of the types of values, bytes
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _PIECE = 1 << 18

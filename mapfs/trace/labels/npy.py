@@ -8,13 +8,13 @@ an array in Fortran order, whose last axis is the outermost, a column is one of 
 import ast
 import math
 import re
+import warnings
 from typing import Any
 
 from mapfs.trace.labels.content import Content, UnreadableError
 from mapfs.trace.labels.ranges import Labels
 from mapfs.units import PAGE_SIZE
 
-MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # bytes, as numpy has it: beyond, ast.literal_eval is no safe reader
 _MOST = 1000  # ranges
 _TYPE = re.compile(r"[<>|=]?([?biufcmMSaVU])(\d*)(\[.*\])?", re.ASCII)
@@ -31,7 +31,10 @@ def labels(content: Content) -> Labels:
     if length > _LONGEST_HEADER:
         raise UnreadableError("its header is too long")
     data = 8 + width + length
-    header = ast.literal_eval(content.read(8 + width, length).decode("utf-8" if major == 3 else "latin-1").strip())
+    text = content.read(8 + width, length).decode("utf-8" if major == 3 else "latin-1").strip()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of the text is nothing for whoever looks at a log
+        header = ast.literal_eval(text)
     if not isinstance(header, dict):
         raise UnreadableError("its header is none")
     shape = header.get("shape")

@@ -23,7 +23,6 @@ from mapfs.trace.labels.sqlite_pages import (
     schema_row,
 )
 
-MAGIC = b"SQLite format 3\0"
 _MOST_PAGES = 1 << 24
 _LOCK_BYTE = 1 << 30  # the offset whose page holds nothing
 _NONE, _SCHEMA, _FREE, _MAP, _LOCK = range(5)
@@ -49,10 +48,10 @@ class _Database:
             self.count = min(self.count, int.from_bytes(head[28:32], "big") or self.count)
         if not 0 < self.count <= _MOST_PAGES:
             raise UnreadableError("it has too many pages")
-        self.owners = array("L", bytes(array("L").itemsize * (self.count + 1)))
+        self.owners = array("I", bytes(4 * (self.count + 1)))
         self.left = self.count  # pages without an owner
         self.names = list(_NAMES)
-        self._leaves = array("L")
+        self._leaves = array("I")
         self._trunk = int.from_bytes(head[32:36], "big")
         if int.from_bytes(head[52:56], "big"):  # auto_vacuum
             for number in range(2, self.count + 1, self.usable // 5 + 1):
@@ -87,7 +86,7 @@ class _Database:
                 if row is not None:
                     roots.append((len(self.names), row[1]))
                     self.names.append(row[0])
-        self._leaves = array("L")
+        self._leaves = array("I")
         for owner, root in roots:
             self._tree(root, owner)
         self._free()
