@@ -6,13 +6,15 @@ changed while it was mounted, what was demanded of the newest version counts.
 """
 
 import sqlite3
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mapfs.trace.classify import PageSet
+from mapfs.trace.events import PUSH
 from mapfs.trace.labels import Labels
 from mapfs.trace.labels.book import TraceLabels
 from mapfs.units import format_ns, format_size
@@ -67,69 +69,82 @@ class ByLabel:
         return asdict(self)
 
 
-@dataclass(slots=True)
-class _Demanded:
-    """What was asked for of one file: spans of pages, and pages, with how often and for how long."""
+class _File:
+    """Adds up the requests for one file, in their order: memory grows with the labels, and by a bit a page."""
 
-    spans: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # demands, wait_ns
-    pages: dict[int, int] = field(default_factory=dict)  # re-faults
-    pushed: set[int] = field(default_factory=set)
+    def __init__(self, path: str, labels: Labels | None, page_size: int) -> None:
+        self._path = path
+        self._labels = labels
+        self._page_size = page_size
+        self._extents = labels.extents(page_size) if labels is not None else {}
+        self._names: dict[int, str] = {}
+        self._demanded = PageSet()
+        self._brought = PageSet()
+        self.rows: dict[str | None, LabelRow] = {}
+
+    @property
+    def summary(self) -> FileLabels:
+        """How many labels it has, and how many were demanded."""
+        return FileLabels(self._path, len(self._extents), sum(name is not None for name in self.rows))
 
     def add(self, op: int, first: int, count: int, wait_ns: int) -> None:
         """A read, or a push, which is in the page cache before it is asked for."""
         pages = range(first, first + count)
-        if op == 3:
-            self.pushed.update(pages)
+        if op == PUSH:
+            for page in pages:
+                self._brought.add(page)
             return
-        demands, waited = self.spans.get((first, count), (0, 0))
-        self.spans[first, count] = demands + 1, waited + wait_ns
+        rows = self._of(first, count)
+        for row in rows:
+            row.demands += 1
+            row.wait_ns += wait_ns
         for page in pages:
-            before = self.pages.get(page)
-            self.pages[page] = int(page in self.pushed) if before is None else before + 1
+            new, again = self._demanded.add(page), not self._brought.add(page)
+            for row in rows if count == 1 else self._of(page, 1):
+                row.pages += new
+                row.refaults += again
+
+    def _of(self, first: int, count: int) -> list[LabelRow]:
+        """The rows of what `count` pages hold."""
+        if self._labels is None:
+            return [self._row(None)]
+        numbers = self._labels.numbers(first * self._page_size, count * self._page_size)
+        names = dict.fromkeys([self._name(number) for number in numbers])
+        return [self._row(name) for name in names] or [self._row(None)]
+
+    def _name(self, number: int) -> str:
+        name = self._names.get(number)
+        if name is None:
+            assert self._labels is not None, "numbers are of labels"
+            name = self._names[number] = self._labels.name(number)
+        return name
+
+    def _row(self, name: str | None) -> LabelRow:
+        row = self.rows.get(name)
+        if row is None:
+            size, pages = self._extents[name] if name is not None else (None, None)
+            row = self.rows[name] = LabelRow(self._path, name, size, pages)
+        return row
 
 
 def by_label(db: sqlite3.Connection) -> ByLabel:
     """Asks the trace, and the backings of its files."""
     mountpoint, page_size = db.execute("SELECT mountpoint, page_size FROM mount").fetchone()
     labels = TraceLabels(db)
-    files: list[FileLabels] = []
-    rows: list[LabelRow] = []
     newest = labels.newest()
-    found = {file: _Demanded() for file in newest}
-    for file, *request in db.execute(_ROWS):
-        if file in found:
-            found[file].add(*request)
-    for file, path in sorted(newest.items(), key=lambda one: one[1]):
-        if found[file].pages:
-            known, made = _of_file(path, labels.of(file), found[file], page_size)
-            files.append(FileLabels(path, known, sum(row.label is not None for row in made)))
-            rows += made
-    lost = db.execute("SELECT coalesce(sum(count), 0) FROM losses").fetchone()[0]
+    files: dict[int, _File] = {}
+    for number, *request in db.execute(_ROWS):
+        file = files.get(number)
+        if file is None:
+            if number not in newest:
+                continue
+            file = files[number] = _File(newest[number], labels.of(number), page_size)
+        file.add(*request)
+    rows = [row for file in files.values() for row in file.rows.values()]
     rows.sort(key=lambda row: (-row.pages, -row.wait_ns, row.file, row.label or ""))
-    return ByLabel(mountpoint, page_size, lost, files, rows)
-
-
-def _of_file(path: str, labels: Labels | None, demanded: _Demanded, page_size: int) -> tuple[int, list[LabelRow]]:
-    """How many labels the file has, and a row for each that was demanded."""
-    extents = labels.extents(page_size) if labels is not None else {}
-    rows: dict[str | None, LabelRow] = {}
-
-    def rows_of(first: int, count: int) -> list[LabelRow]:
-        names: list[str | None] = [*labels.names(first * page_size, count * page_size)] if labels is not None else []
-        for name in names or [None]:
-            if name not in rows:
-                rows[name] = LabelRow(path, name, *(extents[name] if name is not None else (None, None)))
-        return [rows[name] for name in names or [None]]
-
-    for (first, count), (demands, wait_ns) in demanded.spans.items():
-        for row in rows_of(first, count):
-            row.demands += demands
-            row.wait_ns += wait_ns
-    for page, refaults in demanded.pages.items():
-        for row in rows_of(page, 1):
-            row.pages += 1
-            row.refaults += refaults
-    return len(extents), list(rows.values())
+    told = sorted((file.summary for file in files.values() if file.rows), key=lambda one: one.file)
+    lost = db.execute("SELECT coalesce(sum(count), 0) FROM losses").fetchone()[0]
+    return ByLabel(mountpoint, page_size, lost, told, rows)
 
 
 def render(found: ByLabel, console: Console, *, most: int) -> None:

@@ -15,10 +15,12 @@ from mapfs.trace.labels import Labels
 from mapfs.trace.labels.book import TraceLabels
 from mapfs.views.lines import visible
 
-_PAGES = """
+_DEMANDED = "r.op = 1 AND r.errno = 0 AND r.direct = 0"
+_FILES = f"SELECT DISTINCT r.file FROM requests r WHERE {_DEMANDED}"  # noqa: S608 -- a constant of this module
+_PAGES = f"""
     SELECT DISTINCT r.file, r.offset / m.page_size,
         max(1, (r.offset + r.size + m.page_size - 1) / m.page_size - r.offset / m.page_size)
-    FROM requests r CROSS JOIN mount m WHERE r.op = 1 AND r.errno = 0 AND r.direct = 0"""
+    FROM requests r CROSS JOIN mount m WHERE {_DEMANDED}"""  # noqa: S608 -- the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,12 @@ def _files(db: sqlite3.Connection) -> dict[str, _File]:
     (page_size,) = db.execute("SELECT page_size FROM mount").fetchone()
     labels = TraceLabels(db)
     newest = labels.newest()
-    pages: dict[int, set[int]] = {}
-    for file, first, count in db.execute(_PAGES):
-        if file in newest:
-            pages.setdefault(file, set()).update(range(first, first + count))
-    found = {file: labels.of(file) for file in pages}
-    return {newest[file]: _File(its, pages[file], page_size) for file, its in found.items() if its is not None}
+    demanded = [file for (file,) in db.execute(_FILES).fetchall() if file in newest]
+    found = {file: _File(its, set(), page_size) for file in demanded if (its := labels.of(file)) is not None}
+    for file, first, count in db.execute(_PAGES) if found else ():
+        if file in found:
+            found[file].pages.update(range(first, first + count))
+    return {newest[file]: one for file, one in found.items()}
 
 
 def _of_file(path: str, a: _File | None, b: _File | None) -> list[LabelDiff]:

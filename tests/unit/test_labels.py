@@ -341,6 +341,12 @@ def test_a_page_of_several_labels_names_the_first_and_counts_the_others() -> Non
     assert labels.names(0, 20_000) == names
 
 
+def test_two_parts_of_one_name_are_one_label() -> None:
+    labels = Labels(9000, [(0, 100, 0), (200, 300, 1), (5000, 9000, 2)], ["init", "init", "other"].__getitem__)
+    assert labels.extents(4096) == {"init": (200, 1), "other": (4000, 2)}
+    assert labels.names(0, 9000) == ["init", "other"]
+
+
 @pytest.mark.parametrize("name", samples.MAKERS)
 def test_the_name_of_a_file_does_not_matter_and_its_size_does(tmp_path: Path, name: str) -> None:
     path = tmp_path / "notes.txt"

@@ -85,17 +85,16 @@ class Labels:
 
     def extents(self, page_size: int) -> dict[str, tuple[int, int]]:
         """Of each name, how many bytes it has, and how many pages hold some of them."""
-        extents: dict[int, tuple[int, int, int]] = {}  # and the last of the pages
+        names: dict[int, str] = {}
+        extents: dict[str, tuple[int, int, int]] = {}  # and the last of the pages
         for start, end, number in zip(self._starts, self._ends, self._numbers, strict=True):
-            size, pages, last = extents.get(number, (0, 0, -1))
+            name = names.get(number)
+            if name is None:
+                name = names[number] = self.name(number)
+            size, pages, last = extents.get(name, (0, 0, -1))
             first, past = start // page_size, -(-end // page_size)
-            extents[number] = size + end - start, pages + past - first - (first == last), past - 1
-        named: dict[str, tuple[int, int]] = {}
-        for number, (size, pages, _) in extents.items():
-            name = self.name(number)
-            before = named.get(name, (0, 0))
-            named[name] = before[0] + size, before[1] + pages
-        return named
+            extents[name] = size + end - start, pages + past - first - (first == last), past - 1
+        return {name: (size, pages) for name, (size, pages, _) in extents.items()}
 
     def names(self, offset: int, size: int) -> list[str]:
         """The different names of these bytes, in the order of the offsets."""
