@@ -117,16 +117,24 @@ def test_a_backing_that_is_not_what_was_demanded_has_no_labels(
     assert (row["label"], row["pages"], row["bytes"]) == (None, 1, None)
 
 
-def test_a_file_that_took_the_place_of_the_one_that_is_served_has_no_say(mount: Mounter, model: Path) -> None:
-    daemon = mount(f"m=file:{str(model).replace(',', ',,')}")
+def test_a_file_that_took_the_place_of_the_one_that_is_served_has_no_say(
+    mount: Mounter, model: Path, tmp_path: Path
+) -> None:
+    trace = str(tmp_path / "t.db")
+    daemon = mount(f"m=file:{str(model).replace(',', ',,')}", "--trace", trace)
     client("touch", daemon.file("m"), str(TENSOR))
     assert labels_in(mapfs("log", daemon.path, "--json").stdout) == ["layer.0.weight"]
     other = model.with_name("other")
     other.write_bytes(model.read_bytes().replace(b"layer.0.weight", b"tensor.another"))
+    shutil.copystat(model, other)
     os.replace(other, model)
     assert labels_in(mapfs("log", daemon.path, "--json").stdout) == [None]
     (row,) = json.loads(mapfs("summary", daemon.path, "--by", "label", "--json").stdout)["labels"]
     assert (row["label"], row["pages"]) == (None, 1)
+    assert labels_in(mapfs("log", trace, "--json").stdout) == [None]
+    client("touch", daemon.file("m"), str(TENSOR - 1))
+    assert daemon.umount() == 0
+    assert labels_in(mapfs("log", trace, "--json").stdout) == [None, None]
 
 
 def test_a_backing_in_a_mapfs_mount_is_not_read(mount: Mounter, model: Path) -> None:

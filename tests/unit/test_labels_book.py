@@ -18,7 +18,7 @@ from mapfs.sources.spec import Spec, absolute
 from mapfs.trace.events import PUSH
 from mapfs.trace.facts import FileFact
 from mapfs.trace.labels import book
-from mapfs.trace.labels.backing import KEEPING, open_backing, path_of
+from mapfs.trace.labels.backing import KEEPING, Backing, backing_of, open_backing
 from mapfs.trace.labels.book import Book, TraceLabels
 from mapfs.trace.store import Store
 from mapfs.views.by_label import by_label
@@ -26,28 +26,29 @@ from mapfs.views.label_diff import compare_labels
 from tests.unit.samples import MOUNT, THREAD, event
 
 PAGE = 4096
+NEVER = 1 << 62  # nothing was changed after it
 VALUES = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
 
 
 @given(st.sampled_from(["file", "dir"]), st.text(max_size=9), st.dictionaries(st.sampled_from(sorted(KEEPING)), VALUES))
 def test_the_path_of_a_spec_is_its_argument(kind: str, text: str, options: dict[str, str | None]) -> None:
     path = "/" + text.replace("\0", "").encode("utf-8", "ignore").decode()
-    assert path_of(str(Spec(kind, path, options))) == path
-    assert path_of(str(Spec(kind, path.strip("/") or "x", options))) is None, "relative to what, nobody knows"
+    assert backing_of(str(Spec(kind, path, options))) == Backing(path, options.get("rw", "") is None)
+    assert backing_of(str(Spec(kind, path.strip("/") or "x", options))) is None, "relative to what, nobody knows"
 
 
 @given(st.sampled_from(sorted(COMMON - KEEPING)), VALUES)
 def test_what_moves_or_changes_bytes_has_no_path(option: str, value: str | None) -> None:
-    assert path_of(str(Spec("file", "/a", {"rw": None, option: value}))) is None
+    assert backing_of(str(Spec("file", "/a", {"rw": None, option: value}))) is None
 
 
 def test_kinds_and_options_are_those_that_there_are() -> None:
     assert COMMON | {"rw"} >= KEEPING
     assert sorted(COMMON - KEEPING) == ["corrupt", "cow", "slice", "truncate"]
     for kind in set(KINDS) - {"file", "dir"}:
-        assert path_of(f"{kind}:/a") is None
+        assert backing_of(f"{kind}:/a") is None
     for text in ("", "?", "file", "file:", "file:a", "file:/a\0b", "file:/" + "a" * 4096):
-        assert path_of(text) is None
+        assert backing_of(text) is None
 
 
 def test_a_relative_path_is_made_absolute_and_no_other_argument(
@@ -64,7 +65,7 @@ def test_a_relative_path_is_made_absolute_and_no_other_argument(
 def test_no_directory_fifo_or_missing_file_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (f"{tmp_path}/fifo", f"{tmp_path}/missing", f"{tmp_path}/.", "/dev/null"):
-        assert Book().labels(f"file:{path}", 0) is None
+        assert Book().labels(f"file:{path}", 0, NEVER) is None
     with pytest.raises(OSError, match="not a regular file"):
         open_backing("/dev/null")
     with pytest.raises(OSError, match="No such file"):
@@ -84,6 +85,11 @@ def tensors(path: Path, names: list[str], size: int) -> int:
     return len(header) + 8
 
 
+def named(kept: Book, spec: str, size: int, offset: int) -> str | None:
+    labels = kept.labels(spec, size, NEVER)
+    return labels.over(offset, PAGE) if labels is not None else None
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backing is looked at each time."""
@@ -96,24 +102,37 @@ def test_a_backing_that_changed_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "m"
     start = tensors(path, ["one", "two"], PAGE)
     kept, spec, size = Book(), f"file:{path}", path.stat().st_size
-    assert kept.label(spec, size, start, PAGE) == "one"
-    first = kept.labels(spec, size)
-    assert kept.labels(spec, size) is first
-    assert kept.label(spec, size + 1, start, PAGE) is None
+    assert named(kept, spec, size, start) == "one"
+    first = kept.labels(spec, size, NEVER)
+    assert kept.labels(spec, size, NEVER) is first
+    assert named(kept, spec, size + 1, start) is None
     tensors(path, ["won", "too"], PAGE)
     os.utime(path, ns=(1, 1))
-    assert kept.label(spec, size, start, PAGE) == "won"
+    assert named(kept, spec, size, start) == "won"
     path.unlink()
-    assert kept.label(spec, size, start, PAGE) is None
+    assert named(kept, spec, size, start) is None
+
+
+def test_a_backing_that_changed_since_has_none_unless_the_mount_may_have_changed_it(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    tensors(path, ["one"], PAGE)
+    size, changed = path.stat().st_size, max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+    kept = Book()
+    assert kept.labels(f"file:{path}", size, changed) is not None
+    assert kept.labels(f"file:{path}", size, changed - 1) is None
+    assert kept.labels(f"file:{path},rw", size, changed - 1) is not None
+    for spec in (f"file:{path}", f"file:{path},rw"):
+        assert kept.labels(spec, size, changed, until_ns=changed) is not None
+        assert kept.labels(spec, size, changed, until_ns=changed - 1) is None
 
 
 def test_a_backing_is_not_looked_at_for_each_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m"
     start = tensors(path, ["one"], PAGE)
     kept, spec, size = Book(), f"file:{path}", path.stat().st_size
-    assert kept.label(spec, size, start, PAGE) == "one"
+    assert named(kept, spec, size, start) == "one"
     monkeypatch.setattr(book, "open_backing", None)
-    assert [kept.label(spec, size, start, PAGE) for _ in range(10)] == ["one"] * 10
+    assert [named(kept, spec, size, start) for _ in range(10)] == ["one"] * 10
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +142,8 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for number in range(8):
         path = tmp_path / str(number)
         tensors(path, ["a", "b", "c", "d", "e", "f", "g", "h", "i"], PAGE)
-        assert kept.labels(f"file:{path}", path.stat().st_size) is not None
-        assert kept.labels(f"file:{path}-missing", 0) is None
+        assert kept.labels(f"file:{path}", path.stat().st_size, NEVER) is not None
+        assert kept.labels(f"file:{path}-missing", 0, NEVER) is None
     assert len(kept._kept) <= 4
     assert sum(len(one.labels or ()) for one in kept._kept.values()) == kept._ranges <= 25
 
@@ -132,7 +151,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def store() -> Iterator[Store]:
     store = Store(":memory:")
-    store.fact(MOUNT)
+    store.fact(msgspec.structs.replace(MOUNT, wall_ns=NEVER >> 1))  # the files are older
     store.fact(THREAD)
     yield store
     store.connection.close()
@@ -209,7 +228,7 @@ def test_a_database_may_have_any_name_in_it(tmp_path: Path) -> None:
         db.execute(f'CREATE TABLE "{name}" (x)')
     db.commit()
     db.close()
-    labels = Book().labels(f"file:{tmp_path / 'db'}", (tmp_path / "db").stat().st_size)
+    labels = Book().labels(f"file:{tmp_path / 'db'}", (tmp_path / "db").stat().st_size, NEVER)
     assert labels is not None
     got = [one.name for one in labels]
     assert got == ["sqlite_schema", *names[:4], "x" * 255 + "…"]

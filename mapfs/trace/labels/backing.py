@@ -7,6 +7,7 @@ the file has no labels.
 
 import os
 import stat
+from dataclasses import dataclass
 
 _KINDS = ("file", "dir")
 #: Options that neither move nor change what is served: others do (slice, truncate, corrupt, cow), or may.
@@ -15,15 +16,23 @@ _CUT = 4096  # characters: a trace keeps no more of a spec, and what is as long 
 _MAPFS = b"fuse.mapfs"
 
 
-def path_of(spec: str) -> str | None:
-    """The path of the file that serves `spec` byte by byte; None where there is none, or none that is known."""
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """Where the bytes of a file lie. `writable`: what the mount is told to store, changes it."""
+
+    path: str
+    writable: bool
+
+
+def backing_of(spec: str) -> Backing | None:
+    """The file that is served, byte by byte, by `spec`; None where there is none, or none that is known."""
     kind, _, rest = spec.partition(":")
     if kind not in _KINDS or len(spec) >= _CUT or "\0" in rest:
         return None
     path, *options = (part.replace("\0", ",") for part in rest.replace(",,", "\0").split(","))
     if not os.path.isabs(path) or not {option.partition("=")[0] for option in options} <= KEEPING:
         return None
-    return path
+    return Backing(path, "rw" in options)
 
 
 def open_backing(path: str) -> int:

@@ -1,7 +1,7 @@
 """The labels of many files: read when a file is first asked for, kept, and read again when its backing changed.
 
-`Book` knows files by their specs. `TraceLabels` and `MountLabels` know which spec an event is of, in a trace and in a
-running mount.
+`Book` knows files by their specs. `EventLabels`, `TraceLabels` and `MountLabels` know which spec an event is of, and
+since when the backing must be what it is now for its labels to be those of what was demanded.
 """
 
 import contextlib
@@ -12,8 +12,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+from mapfs.trace.events import Event
 from mapfs.trace.labels import labels_of_descriptor
-from mapfs.trace.labels.backing import open_backing, path_of
+from mapfs.trace.labels.backing import Backing, backing_of, open_backing
 from mapfs.trace.labels.ranges import Labels
 
 _MOST_FILES = 10_000
@@ -22,58 +23,62 @@ _LOOK_AGAIN = 1.0  # seconds between two looks at a backing
 _PATIENCE = 10  # how many times as long as it took to read it, at least, before it is read again
 _SPEC = "user.mapfs.spec"
 
-_Signature = tuple[int, int, int, int]
+_Signature = tuple[int, int, int, int, int]
 
 
 @dataclass(slots=True)
 class _Kept:
+    backing: Backing | None
     labels: Labels | None
     signature: _Signature | None
+    changed_ns: int
     look_at: float
 
 
 class Book:
-    """Labels by spec. `until_ns`, Unix time: what was changed after it is no longer what was demanded, and has none."""
+    """Labels by spec."""
 
-    def __init__(self, until_ns: int | None = None) -> None:
-        self._until_ns = until_ns
+    def __init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._ranges = 0
 
-    def labels(self, spec: str, size: int) -> Labels | None:
-        """Those of the file that `spec` serves, while it has `size` bytes. Never raises."""
+    def labels(self, spec: str, size: int, since_ns: int, *, until_ns: int | None = None) -> Labels | None:
+        """Those of the file that `spec` serves, if it has `size` bytes and was not changed by others after `since_ns`,
+        nor by anybody after `until_ns` (Unix time). Of a file that the mount may write, only the second can be told.
+        Never raises.
+        """
         kept = self._kept.get(spec)
         now = time.monotonic()
         if kept is None or now >= kept.look_at:
             kept = self._look(spec, kept, now)
         self._kept.move_to_end(spec)
-        return kept.labels if kept.labels is not None and kept.labels.size == size else None
-
-    def label(self, spec: str, size: int, offset: int, length: int) -> str | None:
-        """What `length` bytes at `offset` of it hold, as `Labels.over` puts it."""
-        labels = self.labels(spec, size)
-        return labels.over(offset, length) if labels is not None else None
+        if kept.labels is None or kept.backing is None or kept.labels.size != size:
+            return None
+        if not kept.backing.writable and kept.changed_ns > since_ns:
+            return None
+        return kept.labels if until_ns is None or kept.changed_ns <= until_ns else None
 
     def _look(self, spec: str, kept: _Kept | None, now: float) -> _Kept:
-        path = path_of(spec)
-        if path is None:
-            return self._keep(spec, _Kept(None, None, float("inf")))
+        backing = kept.backing if kept is not None else backing_of(spec)
+        if backing is None:
+            return self._keep(spec, _Kept(None, None, None, 0, float("inf")))
         try:
-            fd = open_backing(path)
+            fd = open_backing(backing.path)
         except OSError:
-            return self._keep(spec, _Kept(None, None, now + _LOOK_AGAIN))
+            return self._keep(spec, _Kept(backing, None, None, 0, now + _LOOK_AGAIN))
         try:
             status = os.fstat(fd)
-            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             if kept is not None and kept.signature == signature:
                 kept.look_at = now + _LOOK_AGAIN
                 return kept
-            late = self._until_ns is not None and max(status.st_mtime_ns, status.st_ctime_ns) > self._until_ns
-            labels = None if late else labels_of_descriptor(fd)
+            labels = labels_of_descriptor(fd)
         finally:
             os.close(fd)
         took = time.monotonic() - now
-        return self._keep(spec, _Kept(labels, signature, now + took + max(_LOOK_AGAIN, _PATIENCE * took)))
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        look_at = now + took + max(_LOOK_AGAIN, _PATIENCE * took)
+        return self._keep(spec, _Kept(backing, labels, signature, changed, look_at))
 
     def _keep(self, spec: str, kept: _Kept) -> _Kept:
         self._forget(spec)
@@ -88,14 +93,34 @@ class Book:
         self._ranges -= len(old.labels or ()) if old is not None else 0
 
 
+class EventLabels:
+    """The labels of events as they come, in the recorder: each tells its file."""
+
+    def __init__(self, wall_offset: int) -> None:
+        self._book = Book()
+        self._wall_offset = wall_offset
+        self._first: dict[int, int] = {}
+
+    def label(self, event: Event) -> str | None:
+        """What the bytes of `event` hold."""
+        file = event.file
+        first_ns = self._first.setdefault(file.id, event.time_ns + self._wall_offset)
+        labels = self._book.labels(file.spec, file.size, first_ns)
+        return labels.over(event.offset, event.size) if labels is not None else None
+
+
 class TraceLabels:
-    """The labels of the files of a trace. Of several versions of a file the newest has them, as it is on the disk."""
+    """The labels of the files of a trace. Of several versions of a file the newest has them, as it is on the disk: so
+    it must not have changed since it was first demanded.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         ended = connection.execute("SELECT ended_ns - monotonic_ns + wall_ns FROM mount").fetchone()
-        self._book = Book(ended[0] if ended is not None else None)
+        self._ended_ns: int | None = ended[0] if ended is not None else None
+        self._book = Book()
         self._newest: dict[int, tuple[str, str, int]] = {}
+        self._first: dict[int, int] = {}
         self._look_at = 0.0
 
     def newest(self) -> dict[int, str]:
@@ -110,7 +135,12 @@ class TraceLabels:
         if time.monotonic() >= self._look_at:  # the trace may still be written
             self.newest()
         known = self._newest.get(file)
-        return self._book.labels(*known[1:]) if known is not None else None
+        if known is None:
+            return None
+        if file not in self._first:
+            self._first.update(self._db.execute(_FIRST))
+        _, spec, size = known
+        return self._book.labels(spec, size, self._first.get(file, 0), until_ns=self._ended_ns)
 
     def fill(self, event: dict[str, Any]) -> dict[str, Any]:
         """`event` of the trace, with its label."""
@@ -121,8 +151,14 @@ class TraceLabels:
         return event
 
 
+_FIRST = """
+    SELECT r.file, min(r.time_ns) - m.monotonic_ns + m.wall_ns FROM requests r CROSS JOIN mount m GROUP BY r.file"""
+
+
 class MountLabels:
-    """The labels of the files of a running mount, which is asked for their specs and sizes, not for their content."""
+    """The labels of the files of a running mount, which is asked for their specs and sizes, not for their content. Its
+    events do not tell versions apart: a file must not have changed since the event.
+    """
 
     def __init__(self, mount: str) -> None:
         self._mount = mount
@@ -133,7 +169,8 @@ class MountLabels:
         """`event` of the mount, with its label."""
         if event["op"] != "lost":
             spec, size = self._file(event["file"])
-            event["label"] = self._book.label(spec, size, event["offset"], event["size"])
+            labels = self._book.labels(spec, size, event["wall_ns"])
+            event["label"] = labels.over(event["offset"], event["size"]) if labels is not None else None
         return event
 
     def _file(self, name: str) -> tuple[str, int]:
@@ -156,7 +193,7 @@ def served(mount: str, name: str) -> tuple[str, int]:
         status = os.stat(os.path.join(mount, name))
         size = status.st_size
         told = os.getxattr(os.path.join(mount, name), _SPEC).decode("utf-8", "backslashreplace")
-        path = path_of(told)
-        if path is None or os.stat(path).st_mtime_ns == status.st_mtime_ns:
+        backing = backing_of(told)
+        if backing is None or os.stat(backing.path).st_mtime_ns == status.st_mtime_ns:
             spec = told
     return spec, size
