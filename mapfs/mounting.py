@@ -26,6 +26,7 @@ from mapfs.fuse.device import mounted_at, unmount
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource, Source
+from mapfs.sources.spec import absolute
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
 from mapfs.units import parse_size
 from mapfs.views.summary import Summary, summarise
@@ -179,7 +180,7 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
             os.write(2, f"mapfs: {sentence}\n".encode(errors="backslashreplace"))
 
     try:
-        given = {name: catalogue.parse(one) if isinstance(one, str) else one for name, one in files.items()}
+        given = {name: absolute(catalogue.parse(one)) if isinstance(one, str) else one for name, one in files.items()}
         Mount(MountOptions(files=given, **settings), ready=ready, warn=warn).run()
     except BaseException as error:
         code = error.exit_code if isinstance(error, MapfsError) else 1

@@ -6,10 +6,7 @@ import click
 
 from mapfs.client import ask
 from mapfs.errors import SpecError
-from mapfs.sources.spec import Spec
-from mapfs.sources.spec import parse as parse_spec
-
-_PATHS = ("file", "dir", "device")  # whose argument is a path, relative to where this command runs
+from mapfs.sources import spec as grammar
 
 
 @click.command(short_help="Serve more files in a running mount.")
@@ -25,13 +22,5 @@ def command(mount: str, files: tuple[str, ...]) -> None:
         name, equals, spec = text.partition("=")
         if not equals:
             raise SpecError(f"{text!r} is not NAME=SPEC; write it as in data=file:/etc/hosts")
-        ask(mount, "add", name=name, spec=_absolute(spec))
+        ask(mount, "add", name=name, spec=str(grammar.absolute(grammar.parse(spec))))  # the daemon stands elsewhere
         click.echo(f"{os.path.join(mount, name)} is served; next: mapfs files {mount}")
-
-
-def _absolute(text: str) -> str:
-    """The daemon stands in another directory than this command."""
-    spec = parse_spec(text)
-    if spec.kind in _PATHS and spec.arg:
-        return str(Spec(spec.kind, os.path.abspath(spec.arg), spec.options))
-    return text

@@ -12,17 +12,23 @@ from mapfs.trace.reader import open_trace
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with the runs of pages.")
-@click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="Rows of the table.")
-def command(a: str, b: str, as_json: bool, most: int) -> None:
-    """Print which pages only A or only B demanded, which both did, and how long each waited. A and B are traces, or
-    running mounts.
+@click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="Rows of a table.")
+@click.option("--no-labels", is_flag=True, help="Read no file to tell what its pages hold.")
+def command(a: str, b: str, as_json: bool, most: int, no_labels: bool) -> None:
+    """Print which pages only A or only B demanded, which both did, and how long each waited; and the same of the
+    labels, where the files have some. A and B are traces, or running mounts.
     """
     from rich.console import Console  # for those who look
 
+    from mapfs.views import label_diff
     from mapfs.views.diff import compare, render
 
-    diff = compare(open_trace(a).connection, open_trace(b).connection)
+    ours, theirs = open_trace(a).connection, open_trace(b).connection
+    diff = compare(ours, theirs)
+    labels = [] if no_labels else label_diff.compare_labels(ours, theirs)
     if as_json:
-        click.echo(msgspec.json.encode(diff.as_json()))
+        click.echo(msgspec.json.encode({**diff.as_json(), "labels": labels}))
         return
-    render(diff, Console(width=None if sys.stdout.isatty() else 200), most=most)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    render(diff, console, most=most)
+    label_diff.render(labels, console, most=most)

@@ -7,8 +7,9 @@ import sys
 import click
 
 from mapfs.errors import TraceError
+from mapfs.trace.labels.book import TraceLabels
 from mapfs.trace.reader import open_trace, trace_events
-from mapfs.views.export import FORMATS, writer
+from mapfs.views.export import FORMATS, Events, writer
 
 
 @click.command(short_help="Write a trace in the format of another program.")
@@ -16,7 +17,8 @@ from mapfs.views.export import FORMATS, writer
 @click.option("--to", "name", type=click.Choice(list(FORMATS)), required=True, help="Which format.")
 @click.option("-o", "--output", metavar="FILE", help="Where to.  [default: standard output]")
 @click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
-def command(target: str, name: str, output: str | None, force: bool) -> None:
+@click.option("--no-labels", is_flag=True, help="Read no file to tell what an offset of it is called.")
+def command(target: str, name: str, output: str | None, force: bool, no_labels: bool) -> None:
     """Write the events of a trace, or of a running mount, oldest first.
 
     \b
@@ -27,8 +29,11 @@ def command(target: str, name: str, output: str | None, force: bool) -> None:
     """
     reading = open_trace(target)
     write = writer(name)
+    labels = FORMATS[name].labels and not no_labels
+    recorded = trace_events(reading.connection)
+    events: Events = map(TraceLabels(reading.connection).fill, recorded) if labels else recorded
     if output is None:
-        write(trace_events(reading.connection), sys.stdout)
+        write(events, sys.stdout)
         sys.stdout.flush()
         return
     try:
@@ -39,7 +44,7 @@ def command(target: str, name: str, output: str | None, force: bool) -> None:
         raise TraceError(f"cannot write {output}: {error.strerror}") from error
     try:
         with file:
-            write(trace_events(reading.connection), file)
+            write(events, file)
     except BaseException as error:
         if os.path.isfile(output):  # half of it would be taken for the whole
             with contextlib.suppress(OSError):

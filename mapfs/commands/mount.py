@@ -1,5 +1,6 @@
 """`mapfs mount MNT [NAME=SPEC]...`: makes a mount and serves it."""
 
+import functools
 import os
 import sys
 import tomllib
@@ -36,6 +37,7 @@ _SETTINGS: dict[str, type] = {
     "evidence": str,
     "metrics": str,
     "quiet": bool,
+    "no_labels": bool,
     "files": dict,
 }
 
@@ -45,6 +47,7 @@ _SETTINGS: dict[str, type] = {
 @click.argument("files", metavar="[NAME=SPEC]...", nargs=-1)
 @click.option("--daemon", is_flag=True, help="Return when the mount answers; it goes on in the background.")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No log on standard error.")
+@click.option("--no-labels", is_flag=True, default=None, help="Read no file to tell what an offset is called.")
 @click.option("--trace", metavar="FILE", help="Record every demand in FILE, a SQLite database.")
 @click.option("-f", "--force", is_flag=True, default=None, help="Replace FILE if it is a trace already.")
 @click.option("--metrics", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP; without ADDR on loopback.")
@@ -99,7 +102,7 @@ def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config
     if daemon:
         _in_background(options)
     else:
-        _serve(options, quiet=quiet)
+        _serve(options, quiet=quiet, labels=not settings.get("no_labels", False))
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def _specs(configured: Mapping[str, str], given: tuple[str, ...]) -> dict[str, S
         parse_name(name)
         if name in specs:
             raise SpecError(f"the name {name!r} is given twice")
-        specs[name] = catalogue.parse(text)
+        specs[name] = grammar.absolute(catalogue.parse(text))  # the trace is read elsewhere
     return specs
 
 
@@ -194,7 +197,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
     )
 
 
-def _serve(options: MountOptions, *, quiet: bool) -> None:
+def _serve(options: MountOptions, *, quiet: bool, labels: bool) -> None:
     from mapfs.fuse.daemon import Mount  # pyfuse3 and trio are for those who mount
     from mapfs.views.log import standard_error
 
@@ -202,7 +205,8 @@ def _serve(options: MountOptions, *, quiet: bool) -> None:
         if not quiet:
             warn(f"{options.mountpoint} serves {_listing(tree)}; Ctrl-C ends it")
 
-    mount = Mount(options, [] if quiet else [standard_error], ready=ready, warn=warn)
+    log = functools.partial(standard_error, labels=labels)
+    mount = Mount(options, [] if quiet else [log], ready=ready, warn=warn)
     mount.run()
     _conclude(options, complete=mount.complete, quiet=quiet)
 

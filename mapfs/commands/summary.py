@@ -6,7 +6,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import Reading, open_trace
 from mapfs.views.summary import render, summarise
 
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
@@ -15,8 +15,9 @@ _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
 @click.command(short_help="Add up the demands: by file and by process.")
 @click.argument("target", metavar="TRACE|MNT")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--by", type=click.Choice(["label"]), help="By what the pages hold, in the words of the files' formats.")
 @click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="Rows a table.")
-def command(target: str, as_json: bool, most: int) -> None:
+def command(target: str, as_json: bool, by: str | None, most: int) -> None:
     """Print, for each file and each process, the pages demanded, re-faults, bytes and waits.
 
     \b
@@ -25,6 +26,9 @@ def command(target: str, as_json: bool, most: int) -> None:
     wasted     bytes of the last page, where it was demanded, that hold nothing
     """
     reading = open_trace(target)
+    if by == "label":
+        _by_label(reading, target, as_json=as_json, most=most)
+        return
     summary = summarise(reading.connection)
     if as_json:
         click.echo(msgspec.json.encode({**summary.as_json(), "note": reading.note}))
@@ -33,4 +37,18 @@ def command(target: str, as_json: bool, most: int) -> None:
     if reading.note:
         console.print(reading.note, style="yellow", highlight=False)
     render(summary, console, most=most)
+    click.echo(f"next: mapfs log {target}")
+
+
+def _by_label(reading: Reading, target: str, *, as_json: bool, most: int) -> None:
+    from mapfs.views.by_label import by_label, render
+
+    found = by_label(reading.connection)
+    if as_json:
+        click.echo(msgspec.json.encode({**found.as_json(), "note": reading.note}))
+        return
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    if reading.note:
+        console.print(reading.note, style="yellow", highlight=False)
+    render(found, console, most=most)
     click.echo(f"next: mapfs log {target}")

@@ -4,6 +4,7 @@ A comma within ARG or VALUE is doubled; nothing else is special in a spec. `pars
 other's inverse. The grammar is in docs/SOURCES.md.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from mapfs.errors import SpecError
 
 _KIND = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_PATHS = frozenset({"file", "dir", "device"})  # kinds whose argument is a path, where there is one
 _OPTION = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _PARTS = re.compile(r"((?:[^,]|,,)*)(?:,|\Z)", re.DOTALL)
 
@@ -45,6 +47,13 @@ def parse(text: str) -> Spec:
             raise SpecError(f"{text!r} has the option {name!r} twice")
         options[name] = value if equals else None
     return Spec(kind, arg, options)
+
+
+def absolute(spec: Spec) -> Spec:
+    """`spec` as it means the same in any directory: of the kinds that have a path, the path made absolute."""
+    if spec.kind not in _PATHS or not spec.arg or os.path.isabs(spec.arg):
+        return spec
+    return Spec(spec.kind, os.path.join(os.getcwd(), spec.arg), spec.options)  # `..` behind a link stays what it is
 
 
 def is_set(spec: Spec, name: str) -> bool:

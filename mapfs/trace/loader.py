@@ -4,12 +4,12 @@ So that every view is a query on the tables of docs/TRACE.md, whatever it looks 
 """
 
 import errno
-import os
 from collections.abc import Iterable
 from typing import Any
 
 from mapfs.trace.events import OPS, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.labels.book import served
 from mapfs.trace.store import Store
 
 _NUMBERS = {name: number for number, name in OPS.items()}
@@ -68,11 +68,8 @@ class Loader:
     def _file(self, path: str) -> FileFact:
         fact = self._files.get(path)
         if fact is None:
-            try:
-                size = os.stat(os.path.join(self._mount, path)).st_size
-            except OSError:
-                size = 0
-            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, "?", size, 1)
+            spec, size = served(self._mount, path)
+            fact = self._files[path] = FileFact(len(self._files) + 1, 0, path, spec, size, 1)
             self._store.fact(fact)
         return fact
 

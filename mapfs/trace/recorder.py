@@ -22,13 +22,13 @@ from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
 from mapfs.trace.evidence.collector import SAMPLE_SIZE, Collector
 from mapfs.trace.evidence.item import of_request
-from mapfs.trace.evidence.names import FIRST_KEY
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
-from mapfs.trace.journal import CLASSES, UNKNOWN, VIAS, Entry, Journal, lost_samples
+from mapfs.trace.journal import Journal, lost_samples
+from mapfs.trace.known import Known
 from mapfs.trace.metrics import Metrics
 from mapfs.trace.pace import Pace
-from mapfs.trace.ring import DIRECT, Reader, Record, Ring
+from mapfs.trace.ring import Reader, Record, Ring
 from mapfs.trace.scrape import Daemon, send_metrics
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
@@ -75,9 +75,7 @@ class Recorder:
         self.mount: MountFact | None = None
         self.evidence: Collector | None = None
         self.journal = Journal(ring.slots)
-        self.files: dict[int, FileFact] = {}
-        self.threads: dict[int, ThreadFact] = {}
-        self.reasons: dict[int, str] = {}
+        self.known = Known(self.journal)
         self.progress = trio.Event()  # replaced whenever events were drained
         self.ended = False
         self._served = True
@@ -186,37 +184,11 @@ class Recorder:
             entry = item.entry(self._serial)
             journal.append(entry)
             if sinks:
-                events.append(self.event(entry))
+                events.append(self.known.event(entry))
         if events:
             for sink in sinks:
                 sink(events)
         return len(items) + len(events)
-
-    def event(self, entry: Entry) -> Event:
-        """The event of an entry of the journal."""
-        return Event(
-            serial=entry.serial,
-            time_ns=entry.time_ns,
-            wait_ns=entry.wait_ns if entry.wait_ns != UNKNOWN else None,
-            op=entry.op,
-            cls=CLASSES[entry.cls],
-            file=self.files.get(entry.file) or FileFact(entry.file, 0, "?", "?", 0, 0),
-            offset=entry.offset,
-            size=entry.size,
-            thread=self.threads.get(entry.thread),
-            thread_key=entry.thread,
-            tid=entry.tid,
-            errno=entry.errno,
-            reason=self.reasons.get(entry.reason) if entry.reason else None,
-            refaults=entry.refaults,
-            direct=bool(entry.flags & DIRECT),
-            unique=entry.unique,
-            via=VIAS[entry.via],
-            demanded=entry.demanded if entry.demanded != UNKNOWN else None,
-            total_ns=entry.total_ns if entry.total_ns != UNKNOWN else None,
-            by=self.threads.get(entry.by) if entry.by else None,
-            by_key=entry.by,
-        )
 
     def _take_facts(self) -> None:
         while not self.ended:
@@ -250,12 +222,12 @@ class Recorder:
                         kernel=fact.evidence == KERNEL,
                     )
             case FileFact():
-                self.files[fact.id] = fact
+                self.known.files[fact.id] = fact
                 self._classifier.known(fact.id)
                 if self.evidence is not None:
                     self.evidence.known(fact)
             case ThreadFact():
-                self._keep_thread(fact)
+                self.known.thread(fact)
                 if self.evidence is not None:
                     self.evidence.known(fact)
             case facts.WatchedFact() if self.evidence is not None:
@@ -263,7 +235,7 @@ class Recorder:
             case facts.RingsFact() if self.evidence is not None:
                 self.evidence.add(fact, fds)
             case ReasonFact():
-                self.reasons[fact.id] = fact.text
+                self.known.reasons[fact.id] = fact.text
             case facts.DaemonFact():
                 self.daemon.tells(fact)
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
@@ -275,14 +247,9 @@ class Recorder:
 
     def _learned(self, fact: ThreadFact) -> None:
         """The recorder itself found out who a thread is."""
-        self._keep_thread(fact)
+        self.known.thread(fact)
         if self.store is not None:
             self._store_fact(fact)
-
-    def _keep_thread(self, fact: ThreadFact) -> None:
-        self.threads[fact.key] = fact
-        if len(self.threads) > 4 * self.ring.slots:
-            self._prune_threads()
 
     def _start_sinks(self, mount: MountFact) -> None:
         if self.store is not None:
@@ -297,20 +264,6 @@ class Recorder:
             self.store.fact(fact)
         except Exception as error:
             warn(f"the trace {self.store.path} lacks a fact: {error}")
-
-    def _prune_threads(self) -> None:
-        """Of threads whose events have left the journal, nothing can be asked any more."""
-        journal = self.journal
-        alive: set[int] = set()
-        for position in range(journal.oldest, journal.count):
-            entry = journal[position]
-            alive |= {entry.thread, entry.by}
-        newest = max(key for key in self.threads if key < FIRST_KEY)
-        self.threads = {
-            key: fact
-            for key, fact in self.threads.items()
-            if key in alive or key > (newest - 1000 if key < FIRST_KEY else max(self.threads) - 1000)
-        }
 
     def _serve_wanted(self, nursery: trio.Nursery) -> None:
         """Once all that had happened when they asked has been handed on, so that they miss nothing."""

@@ -81,8 +81,8 @@ def _snapshot(recorder: "Recorder", daemon: DaemonValues | None, *, backlog: int
         lost_samples=recorder.evidence.lost if recorder.evidence else 0,
         backlog=backlog,
         slots=recorder.ring.slots,
-        files=len(recorder.files),
-        threads=len(recorder.threads),
+        files=len(recorder.known.files),
+        threads=len(recorder.known.threads),
         sinks=tuple(
             SinkState(sink.name, sink.failure is not None, sink.waiting, sink.skipped) for sink in recorder.sinks
         ),

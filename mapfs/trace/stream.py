@@ -40,7 +40,9 @@ async def send_events(recorder: "Recorder", fd: int, follow: bool) -> None:
                         events.append(Lost(entry.serial - expected))
                     expected = entry.serial + 1
                     position += 1
-                    events.append(Lost(entry.size, samples=True) if entry.op == SAMPLES_LOST else recorder.event(entry))
+                    events.append(
+                        Lost(entry.size, samples=True) if entry.op == SAMPLES_LOST else recorder.known.event(entry)
+                    )
                 await pipe.send_all(b"".join([_line(recorder, event) for event in events]))
 
 
@@ -66,8 +68,8 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "bytes": counted.of(counted.bytes, READ),
         "lost": recorder.reader.lost,
         "lost_samples": recorder.evidence.lost if recorder.evidence else 0,
-        "files": len(recorder.files),
-        "threads": len(recorder.threads),
+        "files": len(recorder.known.files),
+        "threads": len(recorder.known.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,
         "sinks": {printable(sink.name): "failed" if sink.failure else "ok" for sink in recorder.sinks},
         "metrics": recorder.endpoint.url if recorder.endpoint else None,

@@ -50,7 +50,7 @@ class Lines:
                 f"{visible(event['file']):<16}",
                 f"{_pages(event):<10}",
                 f"{event['offset']:#010x}",
-                event["label"] or "-",
+                visible(event["label"] or "-"),
                 f"{_wait(event):>7}{_why(event)}",
             )
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 from mapfs.trace.events import OPS

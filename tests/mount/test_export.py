@@ -52,7 +52,7 @@ def test_csv_has_every_event_and_key(trace: Path) -> None:
         by = told["by"] or {"tid": None, "pid": None, "command": None}
         told.update({f"by_{key}": value for key, value in by.items()}, lost=None)
         assert row == {key: "" if told[key] is None else str(told[key]) for key in row}
-    assert set(rows[0]) - {"lost", "by_tid", "by_pid", "by_command"} == set(as_json(event(1, 0), 0)) - {"by", "label"}
+    assert set(rows[0]) - {"lost", "by_tid", "by_pid", "by_command"} == set(as_json(event(1, 0), 0)) - {"by"}
 
 
 def test_perfetto_has_tracks_slices_and_a_counter(trace: Path, tmp_path: Path) -> None:

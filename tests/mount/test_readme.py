@@ -20,6 +20,7 @@ PRINTS = {
     "1": r"^some text\nsome text$",
     "2": r"tree/sub/hay:needle",
     "3": r" 65536 .* x/zero",
+    "4": r"labels demanded\n(.*\n)*program +\.text ",
     "5": r"COLD +head/\d+ +pages +page 1 ",
     "6": r"is busy: used by .*\n(.*\n)*busy: exit code 1",
     "7": r" pages 0-\d+ ",

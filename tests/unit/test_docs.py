@@ -22,6 +22,7 @@ from mapfs.sources.wrap import WRAPPERS, maker
 from mapfs.trace.events import COLD, ERROR, READ, Event, Lost, as_json
 from mapfs.trace.exposition import DAEMON_GAUGES, families
 from mapfs.trace.facts import DaemonValues, FileFact, MountFact, ThreadFact
+from mapfs.trace.labels import FORMATS
 from mapfs.trace.metrics import Metrics, SinkState, Snapshot
 from mapfs.trace.store import SCHEMA, Store
 from mapfs.units import PAGE_SIZE
@@ -149,6 +150,13 @@ def test_each_json_key_is_documented() -> None:
     assert sorted(documented) == sorted(as_json(event(1, 0), 0))
     for key in as_json(Lost(3), 0):
         assert f'"{key}":' in section(TRACE, "An event as JSON")
+
+
+def test_each_format_that_has_labels_is_documented() -> None:
+    rows = re.findall(r"^\| (.*?) \|", section(TRACE, "Labels"), re.MULTILINE)
+    documented = " ".join(rows).casefold()
+    assert [name for name in FORMATS if name not in documented] == []
+    assert "--no-labels" in section(TRACE, "Labels")
 
 
 def test_each_table_and_column_is_documented() -> None:

@@ -42,6 +42,11 @@ def test_layout() -> None:
     )
 
 
+def test_a_label_stands_before_the_wait_and_moves_no_cursor() -> None:
+    assert line(label="users_idx +2").endswith("  users_idx +2  " + line().rpartition("  -  ")[2])
+    assert "  a\\x1b[31m\\nb  " in line(label="a\x1b[31m\nb")
+
+
 def test_a_thread_that_is_not_its_process_s_first_is_named() -> None:
     assert "  python3/100:101     " in line()
     assert "  python3/100         " in line(tid=100)

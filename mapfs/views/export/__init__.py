@@ -15,17 +15,18 @@ Writer = Callable[[Events, TextIO], None]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`module` is as import_module takes it; its function is called `write`."""
+    """`module` is as import_module takes it; its function is called `write`. `labels`: it has a place for them."""
 
     module: str
     about: str
+    labels: bool = True
 
 
 FORMATS: dict[str, Format] = {
     "ndjson": Format(".ndjson", "a JSON object a line, as mapfs log --json"),
     "csv": Format(".csv", "a table with a head line"),
     "perfetto": Format(".perfetto", "a timeline for ui.perfetto.dev: a track a thread, a slice a wait"),
-    "prefetch": Format(".prefetch", "a list of file, offset and length, in the order in which they were needed"),
+    "prefetch": Format(".prefetch", "a list of file, offset and length, in the order of need", labels=False),
 }
 
 

@@ -10,8 +10,8 @@ from mapfs.views.export import Events
 
 _COLUMNS = (
     "time_ns", "wall_ns", "op", "class", "via", "direct", "file", "offset", "size", "page", "pages", "refaults",
-    "demanded", "tid", "pid", "command", "container", "wait_ns", "total_ns", "error", "reason", "by_tid", "by_pid",
-    "by_command", "lost",
+    "demanded", "tid", "pid", "command", "container", "wait_ns", "total_ns", "error", "reason", "label", "by_tid",
+    "by_pid", "by_command", "lost",
 )  # fmt: skip
 
 

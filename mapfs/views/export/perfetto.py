@@ -12,6 +12,7 @@ import msgspec
 
 from mapfs.views.export import Events
 
+_ARGS = ("offset", "size", "label", "container", "error", "reason")
 _MAPFS = 0  # the process and thread of what no known thread waited for
 
 
@@ -42,7 +43,7 @@ def _of(event: Mapping[str, Any], named: set[tuple[int, int]], pages: Counter[st
     start = event["time_ns"] / 1000
     last = event["page"] + event["pages"] - 1
     which = f"page {event['page']}" if event["pages"] == 1 else f"pages {event['page']}-{last}"
-    args = {key: event[key] for key in ("offset", "size", "container", "error", "reason") if event[key] is not None}
+    args = {key: event[key] for key in _ARGS if event[key] is not None}
     made.append(
         {
             "ph": "X",
