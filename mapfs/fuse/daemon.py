@@ -51,7 +51,8 @@ _SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a 
 
 
 class Mount:
-    """One mount. `ready` is called once it answers, `warn` with sentences for whoever runs it."""
+    """One mount. `ready` is called once it answers, `stopping` once its end begins, `warn` with sentences for whoever
+    runs it."""
 
     def __init__(
         self,
@@ -59,12 +60,14 @@ class Mount:
         sinks: Sequence[SinkMaker] = (),
         *,
         ready: Callable[[Tree], None] = lambda _: None,
+        stopping: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.options = options
         self.complete = True  # whether log and trace have every event
         self._sinks = sinks
         self._ready = ready
+        self._tell_stopping = stopping
         self._warn = warn
         self._path = options.mountpoint
         self._started = time.monotonic()
@@ -156,14 +159,8 @@ class Mount:
             wall_ns=time.time_ns(),
         )
 
-    def _mount_options(self) -> list[str]:
-        chosen = ["fsname=mapfs", "subtype=mapfs", "nosuid", "nodev", *(["ro"] if self.options.read_only else [])]
-        if self.options.allow_other:
-            chosen += ["allow_other", "default_permissions"]
-        return chosen
-
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
-        descriptor = device.mount(self._path, self._mount_options())
+        descriptor = device.mount(self._path, self.options.for_fuse())
         self._mounted = True
         self._find_device()
         self._notifier.open(descriptor)
@@ -174,7 +171,7 @@ class Mount:
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
     def _mount_plain(self) -> None:
-        self._start_session(self._path, set(self._mount_options()))
+        self._start_session(self._path, set(self.options.for_fuse()))
         self._mounted = True
         self._find_device()
 
@@ -236,7 +233,7 @@ class Mount:
                 self._bridge.close()
                 nursery.cancel_scope.cancel()
         finally:
-            self._stopping = True
+            self._begin_end()
             if self._pagers is not None:
                 self._pagers.close("the mount ended")
 
@@ -271,7 +268,7 @@ class Mount:
                     self._warn("stopped at once; what programs still demand of the mount fails")
                     pyfuse3.terminate()
                     return
-                self._stopping = True
+                self._begin_end()
                 self._nursery.start_soon(self._stop)
 
     async def _stop(self) -> None:
@@ -319,5 +316,10 @@ class Mount:
         """The device ended (None), or a thread failed: the mount is over."""
         if error is not None and not self._stopping:
             self._failure = self._failure or error
-        self._stopping = True
+        self._begin_end()
         pyfuse3.terminate()
+
+    def _begin_end(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._tell_stopping()

@@ -29,10 +29,20 @@ ALLOWED = {
         "mapfs.fuse",
     },
     "mapfs.commands": BASE
-    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands", "mapfs.client"},
+    | {
+        "mapfs.sources",
+        "mapfs.tree",
+        "mapfs.trace",
+        "mapfs.views",
+        "mapfs.fuse",
+        "mapfs.commands",
+        "mapfs.client",
+        "mapfs.systemd",
+    },
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
+    "mapfs.systemd": set[str](),
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
     "mapfs.testing": BASE | {"mapfs.sources"},
