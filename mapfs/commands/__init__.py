@@ -30,6 +30,10 @@ class Commands(click.Group):
             return None
         command = importlib.import_module(f"{__name__}.{cmd_name}").command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:  # a shell completes
+            from mapfs.completing import complete_paths
+
+            complete_paths(command, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
