@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the man page of mapfs, made of what the commands say of themselves. It is the same with any version of click.
 
-    .venv/bin/python scripts/manual.py > packaging/man/mapfs.1
+.venv/bin/python scripts/manual.py > packaging/man/mapfs.1
 """
 
 import sys
