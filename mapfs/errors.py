@@ -50,6 +50,10 @@ class SourceError(MapfsError):
         self.errno = number
 
 
+#: The exit codes of mount(8) for those of mapfs: a mount failed, usage, interrupted.
+MOUNT_CODES = {0: 0, 1: 32, 2: 1, 130: 8}
+
+
 def errno_of(error: BaseException) -> int:
     """The errno that answers a request which ended in `error`: its own where it has one, else EIO."""
     number = getattr(error, "errno", None)

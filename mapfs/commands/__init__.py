@@ -6,12 +6,14 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from mapfs import __version__
-from mapfs.errors import MapfsError, reason_of
+from mapfs.errors import MOUNT_CODES, MapfsError, reason_of
+from mapfs.fuse import fstab
 from mapfs.trace.sinks import warn
 
 DEBUG = "MAPFS_DEBUG"
@@ -28,6 +30,10 @@ class Commands(click.Group):
             return None
         command = importlib.import_module(f"{__name__}.{cmd_name}").command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:  # a shell completes
+            from mapfs.completing import complete_paths
+
+            complete_paths(command, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -52,24 +58,39 @@ def mapfs() -> None:
 
 def main(argv: list[str] | None = None) -> Any:
     """Runs a command and ends the process: 0 fine, 1 failed, 2 usage, 130 interrupted."""
+    words = sys.argv[1:] if argv is None else argv
+    if fstab.is_call(words):
+        mount_helper(words)
+    sys.exit(_run(lambda: words))
+
+
+def mount_helper(argv: list[str] | None = None) -> Any:
+    """What mount(8) runs as mount.fuse.mapfs: mounts, and ends with an exit code of mount(8) once the mount answers."""
+    words = sys.argv[1:] if argv is None else argv
+    sys.exit(MOUNT_CODES[_run(lambda: fstab.command_of(words))])
+
+
+def _run(words: Callable[[], list[str] | None]) -> int:
+    """Runs the command that `words` gives, if it gives one; its exit code."""
     try:
-        mapfs.main(argv, prog_name="mapfs", standalone_mode=False)
+        given = words()
+        if given is not None:
+            mapfs.main(given, prog_name="mapfs", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except _UnreadError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
     except MapfsError as error:
         if DEBUG in os.environ:
             raise
         warn(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         if DEBUG in os.environ:
             raise
         warn(f"{reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened")
-        sys.exit(1)
-    sys.exit(0)
+        return 1
+    return 0

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
-from mapfs.errors import MapfsError, SpecError, UsageError
+from mapfs.errors import MapfsError, SpecError, UsageError, reason_of
+from mapfs.fuse import fstab
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
 from mapfs.sources.spec import Spec
+from mapfs.systemd import notify
 from mapfs.trace.address import parse_address
 from mapfs.trace.evidence import tiers
 from mapfs.trace.sinks import warn
@@ -45,6 +47,7 @@ _SETTINGS: dict[str, type] = {
 @click.command(short_help="Mount, and log each page demand.")
 @click.argument("mountpoint", metavar="MNT", required=False)
 @click.argument("files", metavar="[NAME=SPEC]...", nargs=-1)
+@click.option("-o", "chosen", metavar="OPTIONS", multiple=True, help="Mount options as in fstab: ro,readahead=1M,...")
 @click.option("--daemon", is_flag=True, help="Return when the mount answers; it goes on in the background.")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No log on standard error.")
 @click.option("--no-labels", is_flag=True, default=None, help="Read no file to tell what an offset is called.")
@@ -76,7 +79,14 @@ _SETTINGS: dict[str, type] = {
     type=click.Path(dir_okay=False),
     help="Options and files from a TOML file.",
 )
-def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config: str | None, **given: Any) -> None:
+def command(
+    mountpoint: str | None,
+    files: tuple[str, ...],
+    chosen: tuple[str, ...],
+    daemon: bool,
+    config: str | None,
+    **given: Any,
+) -> None:
     """Mount on MNT, and log one line for each page that a thread has to wait for.
 
     A file is NAME=SPEC, as in  data=file:/var/lib/data.bin  or  a/b=pages:64p . Without any, a tree that
@@ -91,16 +101,18 @@ def command(mountpoint: str | None, files: tuple[str, ...], daemon: bool, config
     Behind each: rw  coherency=fixed|open|live|passthrough  interval=TIME
            delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
     """
-    settings = _read_config(config) if config else {}
+    mount_options = fstab.parse_options(",".join(chosen))
+    config = config or mount_options.config
+    settings = {**(_read_config(config) if config else {}), **mount_options.settings}
     settings.update({name: value for name, value in given.items() if value is not None})
     if mountpoint is not None and "=" in mountpoint and "mountpoint" in settings:
         files, mountpoint = (mountpoint, *files), None  # the mount point comes from the TOML file
     settings.update({"mountpoint": mountpoint} if mountpoint else {})
     specs = _specs(settings.get("files", {}), files) or default_files()
-    options = _options(settings, specs)
+    options = _options(settings, specs, mount_options)
     quiet = bool(settings.get("quiet", False))
     if daemon:
-        _in_background(options)
+        _in_background(options, quiet=quiet)
     else:
         _serve(options, quiet=quiet, labels=not settings.get("no_labels", False))
 
@@ -161,7 +173,7 @@ def _specs(configured: Mapping[str, str], given: tuple[str, ...]) -> dict[str, S
     return specs
 
 
-def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOptions:
+def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fstab.Options) -> MountOptions:
     if "mountpoint" not in settings:
         raise UsageError("where to mount is missing; write mapfs mount /tmp/x")
     link = settings.get("link", "own")
@@ -190,6 +202,8 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> MountOpt
         allow_other=settings.get("allow_other", False),
         read_only=settings.get("ro", False),
         nonempty=settings.get("nonempty", False),
+        source=given.source or "mapfs",
+        kernel=given.kernel,
         trace=os.path.abspath(trace) if trace else None,
         metrics=parse_address(metrics) if metrics is not None else None,
         replace_trace=settings.get("force", False),
@@ -202,12 +216,20 @@ def _serve(options: MountOptions, *, quiet: bool, labels: bool) -> None:
     from mapfs.views.log import standard_error
 
     def ready(tree: Tree) -> None:
+        notify("READY=1", f"STATUS={options.mountpoint} serves {_listing(tree)}")
         if not quiet:
             warn(f"{options.mountpoint} serves {_listing(tree)}; Ctrl-C ends it")
 
+    def stopping() -> None:
+        notify("STOPPING=1", f"STATUS={options.mountpoint} is ending")
+
     log = functools.partial(standard_error, labels=labels)
-    mount = Mount(options, [] if quiet else [log], ready=ready, warn=warn)
-    mount.run()
+    mount = Mount(options, [] if quiet else [log], ready=ready, stopping=stopping, warn=warn)
+    try:
+        mount.run()
+    except MapfsError as error:
+        notify(f"STATUS={reason_of(error)}")
+        raise
     _conclude(options, complete=mount.complete, quiet=quiet)
 
 
@@ -227,7 +249,7 @@ def _conclude(options: MountOptions, *, complete: bool, quiet: bool) -> None:
         warn(f"the trace is in {options.trace}; next: mapfs summary {os.path.relpath(options.trace)}")
 
 
-def _in_background(options: MountOptions) -> None:
+def _in_background(options: MountOptions, *, quiet: bool) -> None:
     """Forks; returns in the parent when the mount answers. Raises the child's error."""
     from mapfs.fuse.daemon import Mount
     from mapfs.trace.spawn import null_stdio
@@ -239,7 +261,8 @@ def _in_background(options: MountOptions) -> None:
         with os.fdopen(ours, "rb") as answer:
             text = answer.read()
         if text == b"ready":
-            click.echo(f"{options.mountpoint} is mounted; next: mapfs log -f {options.mountpoint}")
+            if not quiet:
+                click.echo(f"{options.mountpoint} is mounted; next: mapfs log -f {options.mountpoint}")
             return
         os.waitpid(pid, 0)
         number, _, sentence = text.partition(b" ")

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 import pyfuse3
 import trio
 
-from mapfs import __version__
 from mapfs.errors import MapfsError, MountError, reason_of
 from mapfs.fuse import device, mountpoint
 from mapfs.fuse.bridge import Bridge
@@ -34,7 +33,7 @@ from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
-from mapfs.trace.facts import DaemonValues, MountFact, printable
+from mapfs.trace.facts import DaemonValues
 from mapfs.trace.processes import Threads
 from mapfs.trace.recorder import SinkMaker
 from mapfs.trace.ring import Ring
@@ -43,7 +42,6 @@ from mapfs.tree.build import build
 from mapfs.tree.control import Opener, add_control
 from mapfs.tree.filenodes import FileNode
 from mapfs.tree.tree import Tree
-from mapfs.units import PAGE_SIZE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
@@ -53,7 +51,8 @@ _SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a 
 
 
 class Mount:
-    """One mount. `ready` is called once it answers, `warn` with sentences for whoever runs it."""
+    """One mount. `ready` is called once it answers, `stopping` once its end begins, `warn` with sentences for whoever
+    runs it."""
 
     def __init__(
         self,
@@ -61,12 +60,14 @@ class Mount:
         sinks: Sequence[SinkMaker] = (),
         *,
         ready: Callable[[Tree], None] = lambda _: None,
+        stopping: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.options = options
         self.complete = True  # whether log and trace have every event
         self._sinks = sinks
         self._ready = ready
+        self._tell_stopping = stopping
         self._warn = warn
         self._path = options.mountpoint
         self._started = time.monotonic()
@@ -143,7 +144,7 @@ class Mount:
             self._warn,
         )
         self._bridge = Bridge(self._operations.sessions, self._ended)
-        recorder.facts.send(self._fact())
+        recorder.facts.send(self.options.fact(self._path, self._tier))
         stack.callback(self._unmount)
         if self._own:
             self._mount_own(ring, answers)
@@ -152,21 +153,8 @@ class Mount:
         self._control.hide(self._st_dev)
         os.umask(0)  # a client's own umask was taken off by the kernel already
 
-    def _fact(self) -> MountFact:
-        return MountFact(
-            mountpoint=printable(self._path),
-            version=__version__,
-            link="own" if self._own else "plain",
-            page_size=PAGE_SIZE,
-            readahead=self.options.readahead if self._own else -1,
-            pid=os.getpid(),
-            monotonic_ns=time.monotonic_ns(),
-            wall_ns=time.time_ns(),
-            evidence=self._tier,
-        )
-
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
-        descriptor = device.mount(self._path, self.options.of_mount())
+        descriptor = device.mount(self._path, self.options.for_fuse())
         self._mounted = True
         self._find_device()
         self._watching.start(self._st_dev)
@@ -178,7 +166,7 @@ class Mount:
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
 
     def _mount_plain(self) -> None:
-        self._start_session(self._path, set(self.options.of_mount()))
+        self._start_session(self._path, set(self.options.for_fuse()))
         self._mounted = True
         self._find_device()
 
@@ -241,7 +229,7 @@ class Mount:
                 self._bridge.close()
                 nursery.cancel_scope.cancel()
         finally:
-            self._stopping = True
+            self._begin_end()
             if self._pagers is not None:
                 self._pagers.close("the mount ended")
 
@@ -276,7 +264,7 @@ class Mount:
                     self._warn("stopped at once; what programs still demand of the mount fails")
                     pyfuse3.terminate()
                     return
-                self._stopping = True
+                self._begin_end()
                 self._nursery.start_soon(self._stop)
 
     async def _stop(self) -> None:
@@ -324,5 +312,10 @@ class Mount:
         """The device ended (None), or a thread failed: the mount is over."""
         if error is not None and not self._stopping:
             self._failure = self._failure or error
-        self._stopping = True
+        self._begin_end()
         pyfuse3.terminate()
+
+    def _begin_end(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._tell_stopping()

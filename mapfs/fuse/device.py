@@ -51,9 +51,14 @@ def mount_points() -> list[MountPoint]:
             left, _, right = line.partition(b" - ")
             fields, kind = left.split(b" "), right.split(b" ")
             major, _, minor = fields[2].partition(b":")
-            path = os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), fields[4]))
-            found.append(MountPoint(path, kind[0].decode(), os.makedev(int(major), int(minor)), os.fsdecode(kind[1])))
+            device = os.makedev(int(major), int(minor))
+            found.append(MountPoint(_plain(fields[4]), kind[0].decode(), device, _plain(kind[1])))
     return found
+
+
+def _plain(field: bytes) -> str:
+    """A field without the escapes of blanks and backslashes."""
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))
 
 
 def mounted_at(path: str) -> MountPoint | None:

@@ -13,7 +13,7 @@ import pytest
 from mapfs.fuse.device import TYPE, MountPoint, mount_points, unmount
 from tests.support import ROOT, wait_until
 
-_EXAMPLE = re.compile(r"^### (?P<title>[^\n]*)$|^<!-- run -->\n```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXAMPLE = re.compile(r"^##+ (?P<title>[^\n]*)$|^<!-- run -->\n```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _WITHIN = 60.0
 #: What an example prints, by the number that it has: the promise of the text around it.
 PRINTS = {
@@ -33,10 +33,10 @@ PRINTS = {
 }
 
 
-def examples() -> Iterator[tuple[str, str]]:
-    """Each example that is marked to be run, with the heading that it stands under."""
+def examples(path: Path = ROOT / "README.md") -> Iterator[tuple[str, str]]:
+    """Each example of a document that is marked to be run, with the heading that it stands under."""
     title = ""
-    for match in _EXAMPLE.finditer((ROOT / "README.md").read_text("utf-8")):
+    for match in _EXAMPLE.finditer(path.read_text("utf-8")):
         if match["title"]:
             title = match["title"]
         else:
@@ -50,13 +50,16 @@ def mounts_below(place: Path) -> list[MountPoint]:
 
 def run(text: str, place: Path) -> "subprocess.CompletedProcess[str]":
     """Runs `text` in bash, in `place`, with this checkout's mapfs on PATH."""
-    wrapper = place / "bin" / "mapfs"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mapfs "$@"\n')
-    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    programs = place / "bin"
+    programs.mkdir()
+    for name, function in (("mapfs", "main"), ("mount.fuse.mapfs", "mount_helper")):
+        wrapper = programs / name
+        code = f"from mapfs.commands import {function}; {function}()"
+        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n')
+        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
     work = place / "work"
     work.mkdir()
-    path = f"{wrapper.parent}:{os.environ['PATH']}"
+    path = f"{programs}:{os.environ['PATH']}"
     # what the example prints goes to a file: a daemon that is left behind must not hold a pipe open
     with open(place / "output", "w+", encoding="utf-8") as output:
         try:
@@ -82,6 +85,17 @@ def test_an_example_runs(tmp_path: Path, title: str, text: str) -> None:
     assert re.search(PRINTS[title.partition(".")[0]], done.stdout, re.MULTILINE), done.stdout
     point = tmp_path / "work" / "x"  # a detached mount ends after its last user, not with the command
     wait_until(lambda: not point.exists(), "the removal of the mount point")
+
+
+_DOCUMENTED = [(path.name, title, text) for path in (ROOT / "docs").glob("*.md") for title, text in examples(path)]
+
+
+@pytest.mark.parametrize(("document", "title", "text"), _DOCUMENTED, ids=[f"{one[0]}-{one[1]}" for one in _DOCUMENTED])
+def test_an_example_of_a_document_runs(tmp_path: Path, document: str, title: str, text: str) -> None:
+    """Its own commands say what is to hold: one that fails ends it."""
+    done = run(text, tmp_path)
+    assert done.returncode == 0, f"{document}, {title}: {done.stdout}"
+    assert "Traceback" not in done.stdout
 
 
 def test_the_example_in_python_runs(tmp_path: Path) -> None:

@@ -29,10 +29,22 @@ ALLOWED = {
         "mapfs.fuse",
     },
     "mapfs.commands": BASE
-    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands", "mapfs.client"},
+    | {
+        "mapfs.sources",
+        "mapfs.tree",
+        "mapfs.trace",
+        "mapfs.views",
+        "mapfs.fuse",
+        "mapfs.commands",
+        "mapfs.client",
+        "mapfs.systemd",
+        "mapfs.completing",
+    },
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
+    "mapfs.completing": BASE | {"mapfs.fuse.device", "mapfs.trace.store"},  # what a shell asks
+    "mapfs.systemd": set[str](),
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
     "mapfs.testing": BASE | {"mapfs.sources"},

@@ -15,6 +15,7 @@ import pytest
 
 from mapfs.commands import mapfs
 from mapfs.commands.mount import _SETTINGS
+from mapfs.fuse import fstab
 from mapfs.fuse.control import Request
 from mapfs.sources import catalogue
 from mapfs.sources.coherency import Coherency
@@ -92,6 +93,15 @@ def test_each_documented_option_exists() -> None:
 def test_each_toml_key_is_documented() -> None:
     text = section(COMMANDS, "mapfs mount")
     assert [key for key in _SETTINGS if f"`{key}`" not in text and f"`[{key}]`" not in text] == []
+
+
+def test_each_mount_option_is_documented() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section(COMMANDS, "mapfs mount").partition("| mount option |")[2], re.MULTILINE)
+    documented = {name.partition("=")[0] for row in rows for name in re.findall(r"`([^`…]+)…?`", row)}
+    values = {*fstab.VALUES, *fstab.OTHERS}
+    known = {*fstab.SWITCHES, *values, *fstab.KERNEL, *fstab.IGNORED, "rw", "comment", "x-", "X-"}
+    assert documented == known
+    assert {*fstab.SWITCHES, *fstab.VALUES} <= set(_SETTINGS), "which have the same names in the TOML file"
 
 
 @pytest.mark.parametrize("kind", catalogue.KINDS)
