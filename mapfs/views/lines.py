@@ -20,8 +20,9 @@ _COLOURS = {
     "AHEAD": "34",
     "SHARED": "32",
     "JOINED": "32",
+    "EVICT": "2",
 }
-_UNCLASSED = {"push": "PUSH", "drop": "DROP"}  # what mapfs does itself, which is of no class
+_UNCLASSED = {"push": "PUSH", "drop": "DROP", "evict": "EVICT"}  # what no process asked for, and is of no class
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -51,7 +52,7 @@ class Lines:
                 f"{_pages(event):<10}",
                 f"{event['offset']:#010x}",
                 event["label"] or "-",
-                f"{format_ns(event['wait_ns']):>7}{_why(event)}",
+                f"{_wait(event)}{_by(event)}{_why(event)}",
             )
         )
 
@@ -88,6 +89,20 @@ def _who(event: Mapping[str, Any]) -> str:
 def _pages(event: Mapping[str, Any]) -> str:
     first, count = event["page"], event["pages"]
     return f"page {first}" if count == 1 else f"pages {first}-{first + count - 1}"
+
+
+def _wait(event: Mapping[str, Any]) -> str:
+    """`412 us`, and what the thread waited in total where that is known and another time: `412 us (of 431 us)`."""
+    wait, total = event["wait_ns"], event["total_ns"]
+    shown = f"{'-' if wait is None else format_ns(wait):>7}"
+    return shown if total in (None, wait) else f"{shown} (of {format_ns(total)})"
+
+
+def _by(event: Mapping[str, Any]) -> str:
+    """Who brought in the pages that were shared, or on their way: `by python3/1234`."""
+    if event["class"] not in ("SHARED", "JOINED"):
+        return ""
+    return f"  by {_who(event['by'])}" if event["by"] else "  by ?"
 
 
 def _why(event: Mapping[str, Any]) -> str:
