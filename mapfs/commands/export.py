@@ -3,10 +3,11 @@
 import contextlib
 import os
 import sys
+from typing import IO, Any
 
 import click
 
-from mapfs.errors import TraceError
+from mapfs.errors import TraceError, UsageError
 from mapfs.trace.reader import open_trace, trace_events
 from mapfs.views.export import FORMATS, writer
 
@@ -22,24 +23,31 @@ def command(target: str, name: str, output: str | None, force: bool) -> None:
     \b
     ndjson    a JSON object a line, as mapfs log --json
     csv       a table with a head line
-    perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait
+    parquet   a table with types, for DuckDB and the like; needs -o
+    perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait, an arrow to who shared it
     prefetch  offset, length and file of what was needed, in that order
     """
+    binary = FORMATS[name].binary
+    if binary and output is None:
+        raise UsageError(f"{name} is not text; say with -o FILE where to write it")
     reading = open_trace(target)
     write = writer(name)
+    (evidence,) = reading.connection.execute("SELECT evidence FROM mount").fetchone()
+    events = trace_events(reading.connection)
     if output is None:
-        write(trace_events(reading.connection), sys.stdout)
+        write(events, sys.stdout, evidence)
         sys.stdout.flush()
         return
+    mode = "w" if force else "x"
     try:
-        file = open(output, "w" if force else "x", encoding="utf-8", newline="")  # noqa: SIM115 -- closed below
+        file: IO[Any] = open(output, f"{mode}b") if binary else open(output, mode, encoding="utf-8", newline="")  # noqa: SIM115 -- closed below
     except FileExistsError:
         raise TraceError(f"{output} exists; choose another name, or replace it with --force") from None
     except OSError as error:
         raise TraceError(f"cannot write {output}: {error.strerror}") from error
     try:
         with file:
-            write(trace_events(reading.connection), file)
+            write(events, file, evidence)
     except BaseException as error:
         if os.path.isfile(output):  # half of it would be taken for the whole
             with contextlib.suppress(OSError):

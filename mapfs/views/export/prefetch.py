@@ -10,7 +10,7 @@ from mapfs.views.export import Events
 from mapfs.views.lines import visible
 
 
-def write(events: Events, out: TextIO) -> None:
+def write(events: Events, out: TextIO, _evidence: str = "") -> None:
     """Reads that succeeded; what was pushed, written or dropped is no demand."""
     out.write("# offset\tlength\tfile\n")
     seen: dict[str, set[int]] = {}
