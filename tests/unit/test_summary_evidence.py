@@ -21,8 +21,8 @@ from mapfs.views.summary import Summary, parts, render, summarise
 from mapfs.views.summary.chart import bars, chart
 from mapfs.views.summary.evidence import Process
 from mapfs.views.summary.model import Bucket, Got, Joined, Share, Unasked, Who
+from mapfs.views.summary.part import Layout
 from mapfs.views.summary.ranks import nearest_rank, rank_of_runs
-from mapfs.views.summary.scan import Layout
 from mapfs.views.summary.timeline import width_of
 from tests.unit.samples import FILE, MOUNT, THREAD, event
 

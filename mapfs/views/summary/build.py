@@ -6,8 +6,8 @@ from collections import Counter
 from mapfs.views.summary import evidence, rows, timeline
 from mapfs.views.summary.longest import longest_of
 from mapfs.views.summary.model import Summary
+from mapfs.views.summary.part import Layout
 from mapfs.views.summary.parts import scan_all
-from mapfs.views.summary.scan import Layout
 
 
 def summarise(db: sqlite3.Connection) -> Summary:

@@ -11,7 +11,7 @@ from heapq import merge
 
 from mapfs.trace.events import AHEAD, DROP, EVICT, FAULT, JOINED, PUSH, READ, SHARED
 from mapfs.views.summary.model import Got, Joined, Share, Unasked, Who
-from mapfs.views.summary.scan import DEMAND, Group, Part, pages_of
+from mapfs.views.summary.part import DEMAND, Group, Part, pages_of
 
 REQUESTS, FAULTS, KERNEL = "requests", "faults", "kernel"
 
@@ -80,12 +80,12 @@ def got_of(parts: Sequence[Part], processes: dict[int, Process]) -> dict[Process
     """What each process got from the page cache; `processes` by the id of a thread."""
     sums: dict[Process | None, _Sum] = defaultdict(_Sum)
     for part in parts:
-        for (thread, _, cls, pages), count in part.faults.items():
-            one = sums[processes.get(thread or 0)]
+        for (thread, _, cls), pages in part.faults.items():
+            one = sums[processes.get(thread)]
             name = {AHEAD: "ahead", SHARED: "shared", JOINED: "joined"}.get(cls or "", "unknown")
-            setattr(one, name, getattr(one, name) + pages * count)
+            setattr(one, name, getattr(one, name) + pages)
         for (thread, _), (_, wait_ns, _) in part.joined.items():
-            sums[processes.get(thread or 0)].joined_wait_ns += wait_ns
+            sums[processes.get(thread)].joined_wait_ns += wait_ns
     return {who: Got(one.ahead, one.shared, one.joined, one.unknown, one.joined_wait_ns) for who, one in sums.items()}
 
 
@@ -93,13 +93,13 @@ def sharing_of(parts: Sequence[Part], processes: dict[int, Process]) -> list[Sha
     """Who owes pages to whom, most first."""
     sums: dict[tuple[Process | None, Process | None], _Sum] = defaultdict(_Sum)
     for part in parts:
-        for (thread, by, cls, pages), count in part.faults.items():
+        for (thread, by, cls), pages in part.faults.items():
             if cls in (SHARED, JOINED):
-                one = sums[processes.get(thread or 0), processes.get(by or 0)]
-                one.shared += pages * count if cls == SHARED else 0
-                one.joined += pages * count if cls == JOINED else 0
+                one = sums[processes.get(thread), processes.get(by)]
+                one.shared += pages if cls == SHARED else 0
+                one.joined += pages if cls == JOINED else 0
         for (thread, by), (_, wait_ns, _) in part.joined.items():
-            sums[processes.get(thread or 0), processes.get(by or 0)].joined_wait_ns += wait_ns
+            sums[processes.get(thread), processes.get(by)].joined_wait_ns += wait_ns
     made = [
         Share(got.who if got else None, by.who if by else None, one.shared, one.joined, one.joined_wait_ns)
         for (got, by), one in sums.items()

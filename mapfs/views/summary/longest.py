@@ -8,7 +8,7 @@ from itertools import chain
 from mapfs.errors import errno_name
 from mapfs.trace.events import READ
 from mapfs.views.summary.model import Wait
-from mapfs.views.summary.scan import Layout, Part, in_pages
+from mapfs.views.summary.part import Layout, Part, in_pages
 
 _MOST = 10
 

@@ -15,7 +15,8 @@ from itertools import pairwise
 import msgspec
 
 from mapfs.errors import TraceError
-from mapfs.views.summary.scan import Layout, Part, scan
+from mapfs.views.summary.part import Layout, Part
+from mapfs.views.summary.scan import scan
 
 _ALONE = 300_000  # events that are scanned sooner than another interpreter starts
 _MOST = 8  # processes

@@ -8,8 +8,8 @@ from mapfs.trace.events import DROP, PUSH, READ, WRITE
 from mapfs.units import page_count, tail_waste
 from mapfs.views.summary.evidence import Process, Sight, got_of
 from mapfs.views.summary.model import Counts, FileRow, Got, ProcessRow
+from mapfs.views.summary.part import DEMAND, Group, Part
 from mapfs.views.summary.ranks import rank_of_runs
-from mapfs.views.summary.scan import DEMAND, Group, Part
 
 _FAILED, _DIRECT, _AHEAD = 4, 2, 1  # in a kind
 _NOTHING = Got(0, 0, 0, 0, 0)

@@ -8,118 +8,12 @@ packing tells the serial numbers, and they are read row by row. Both end in the 
 
 import sqlite3
 from array import array
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 
-import msgspec
-
 from mapfs.trace.events import PUSH, READ
-
-_CHUNK = 50_000  # events that one query packs into a text
-DEMAND = READ << 3  # the kind of a read that succeeded and that its thread waited for
-
-
-def kind_of(op: int, failed: bool, direct: bool, ahead: bool) -> int:
-    """What is counted together; `ahead`: read-ahead, which nobody waited for."""
-    return op << 3 | failed << 2 | direct << 1 | ahead
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What all parts of one scan have in common; `edges` are the serial numbers between the buckets of time."""
-
-    page_size: int
-    size: int  # of a plain request, whole pages
-    threads: int
-    files: int  # the largest id, as of threads; a request whose fact did not get through may have a larger one
-    seen: bool  # whether there is evidence beyond the requests
-    edges: list[int]
-
-    @property
-    def shift(self) -> int:
-        """From bytes to pages."""
-        return self.page_size.bit_length() - 1
-
-    @property
-    def file_bits(self) -> int:
-        """Of a file's id, in a key and in the number of a page."""
-        return self.files.bit_length()
-
-    @property
-    def refault_bits(self) -> int:
-        """Of the number of re-faults, in a key."""
-        return self.pages.bit_length()
-
-    @property
-    def pages(self) -> int:
-        """Of a plain request."""
-        return self.size // self.page_size
-
-    def paging(self) -> str:
-        """The number of the first page of a request, in SQL: other files have other numbers."""
-        return f"((offset >> {self.shift}) << {self.file_bits}) | file"
-
-    def plain(self) -> str:
-        """The condition, in SQL, that a request can be packed. The classes say that it is a read and succeeded."""
-        if self.threads.bit_length() + self.file_bits + self.refault_bits > 62:
-            return "0"
-        fits = 62 - self.file_bits + self.shift  # bits of an offset whose page can be packed
-        whole = self.page_size - 1 | (-1 << fits if fits < 63 else 0)
-        return (
-            f"class IN ('COLD', 'REFAULT') AND size = {self.size}"
-            f" AND ((offset & {whole}) | (file >> {self.file_bits})) = 0"
-        )
-
-
-@dataclass(slots=True)
-class Group:
-    """Requests of one thread for one file that are of one kind; `waits` is sorted when the scan has ended, ns."""
-
-    waits: "array[int]" = field(default_factory=lambda: array("q"))
-    wait_ns: int = 0
-    bytes: int = 0
-    pages: int = 0
-    refaults: int = 0
-
-
-@dataclass(slots=True)
-class Piece:
-    """What a part has of one bucket: the serial numbers `first` to before `end`.
-
-    `several` counts the pages of reads of more than one page. `read` has the pages themselves while it is needed.
-    """
-
-    bucket: int
-    first: int
-    end: int
-    demands: int = 0
-    brought: int = 0
-    refaults: int = 0
-    pushed: int = 0
-    several: int = 0
-    longest: int = -1
-    evicted: int = 0
-    pages: int = 0
-    read: set[int] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Part:
-    """What a range of serial numbers adds up to.
-
-    `groups` by thread, file and kind. `ends`: how far demands reached, of files whose last page is not whole. `faults`
-    counts rows by thread, by_thread, class and pages; `joined` has their number, their known waits and how many those
-    are, by thread and by_thread; `evicted` counts pages by file.
-    """
-
-    groups: dict[tuple[int, int, int], Group] = field(default_factory=lambda: defaultdict(Group))
-    pieces: list[Piece] = field(default_factory=list)
-    ends: dict[int, int] = field(default_factory=dict)
-    faults: Counter[tuple[int | None, int | None, str | None, int]] = field(default_factory=Counter)
-    joined: dict[tuple[int | None, int | None], tuple[int, int, int]] = field(default_factory=dict)
-    evicted: Counter[int] = field(default_factory=Counter)
+from mapfs.views.summary.part import DEMAND, Layout, Part, Piece, chunks, columns_of, kind_of, pages_of
+from mapfs.views.summary.seen import add_evictions, add_faults
 
 
 class _Packed:
@@ -158,13 +52,14 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
             continue
         piece = Piece(bucket, start, stop)
         before = {key: len(waits) for key, waits in packed.waits.items()}
-        for bounds in _chunks(start, stop):
+        for bounds in chunks(start, stop):
             _plain(db, layout, bounds, packed, piece, paged=again)
             if packed.others:
                 _others(layout, _rows(db, layout, bounds, packed.others), part, piece)
         _add_up(packed.waits, before, layout, piece)
         if layout.seen:
-            _evictions(db, layout, part, piece)
+            piece.evicted = add_evictions(db, layout, part, (start, stop))
+            add_faults(db, layout, part, (start, stop))
         whole = (start, stop) == (low, high)
         if not again and (piece.refaults or not whole):
             _pages(db, layout, piece)
@@ -172,21 +67,12 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
         piece.pages = len(piece.read) if again else piece.brought  # without re-faults each is another one
         piece.read = set() if whole else piece.read
         part.pieces.append(piece)
-    if layout.seen:
-        _faults(db, layout, (first, end), part)
     _unpack(packed.waits, layout, part)
     for group in part.groups.values():
         ordered = sorted(group.waits)
         group.wait_ns = sum(ordered)
         group.waits = array("q", ordered)
     return part
-
-
-def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    return ((at, min(at + _CHUNK, stop)) for at in range(start, stop, _CHUNK))
-
-
-_numbers = msgspec.json.Decoder(list[int]).decode
 
 
 def _plain(
@@ -198,12 +84,7 @@ def _plain(
     packing = f"(((ifnull(thread, 0) << {layout.file_bits}) | file) << {layout.refault_bits}) | refaults"
     columns = [f"CASE WHEN {layout.plain()} THEN {packing} ELSE -serial END", "wait_ns"]
     columns += [layout.paging()] if paged else []
-    texts = db.execute(
-        f"SELECT {', '.join(f'group_concat({column})' for column in columns)}"  # noqa: S608 -- numbers alone
-        " FROM requests WHERE serial >= ? AND serial < ?",
-        bounds,
-    ).fetchone()
-    keys, waits, *paging = [_numbers(f"[{text or ''}]") for text in texts]
+    keys, waits, *paging = columns_of(db, "requests", columns, "1", bounds)
     packed.add(keys, waits)
     piece.longest = max(piece.longest, max(waits, default=-1))
     for pages in paging:
@@ -213,13 +94,9 @@ def _plain(
 
 def _pages(db: sqlite3.Connection, layout: Layout, piece: Piece) -> None:
     """The pages of plain requests, which were not kept when their waits were read."""
-    for bounds in _chunks(piece.first, piece.end):
-        (text,) = db.execute(
-            f"SELECT group_concat({layout.paging()}) FROM requests"  # noqa: S608 -- numbers alone
-            f" WHERE serial >= ? AND serial < ? AND {layout.plain()}",
-            bounds,
-        ).fetchone()
-        _read(layout, _numbers(f"[{text or ''}]"), piece)
+    for bounds in chunks(piece.first, piece.end):
+        (pages,) = columns_of(db, "requests", [layout.paging()], layout.plain(), bounds)
+        _read(layout, pages, piece)
 
 
 def _read(layout: Layout, pages: list[int], piece: Piece) -> None:
@@ -287,40 +164,3 @@ def _others(layout: Layout, rows: Iterable[Row], part: Part, piece: Piece) -> No
             piece.pushed += len(pages) - refaults
         if op == READ and not ahead:
             piece.longest = max(piece.longest, wait)
-
-
-def pages_of(offset: int, size: int, page_size: int) -> range:
-    """The pages of a request; one for nothing still concerns its page."""
-    first = offset // page_size
-    return range(first, max(first + 1, -(-(offset + size) // page_size)))
-
-
-def in_pages(page_size: int, row: str) -> str:
-    """How many pages the row of the table called `row` concerns, in SQL."""
-    return f"max(1, ({row}.offset + {row}.size + {page_size - 1}) / {page_size} - {row}.offset / {page_size})"
-
-
-def _evictions(db: sqlite3.Connection, layout: Layout, part: Part, piece: Piece) -> None:
-    rows: Iterator[tuple[int, int]] = db.execute(
-        f"SELECT file, {in_pages(layout.page_size, 'evictions')} FROM evictions WHERE serial >= ? AND serial < ?",  # noqa: S608
-        (piece.first, piece.end),
-    )
-    for (file, pages), count in Counter(rows).items():
-        part.evicted[file] += pages * count
-        piece.evicted += pages * count
-
-
-def _faults(db: sqlite3.Connection, layout: Layout, bounds: tuple[int, int], part: Part) -> None:
-    part.faults.update(
-        db.execute(
-            f"SELECT thread, by_thread, class, {in_pages(layout.page_size, 'faults')} FROM faults"  # noqa: S608 -- numbers alone
-            " WHERE serial >= ? AND serial < ?",
-            bounds,
-        )
-    )
-    for thread, by, *sums in db.execute(
-        "SELECT thread, by_thread, count(*), ifnull(sum(wait_ns), 0), count(wait_ns) FROM faults"
-        " WHERE serial >= ? AND serial < ? AND class = 'JOINED' GROUP BY 1, 2",
-        bounds,
-    ):
-        part.joined[thread, by] = (sums[0], sums[1], sums[2])

@@ -5,14 +5,15 @@ serial numbers, whose edges a binary search finds.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 
 from mapfs.trace.events import EVICT, PUSH, READ, WRITE
 from mapfs.views.summary.model import Bucket, Timeline
-from mapfs.views.summary.scan import Layout, Part, Piece, pages_of
+from mapfs.views.summary.part import Layout, Part, Piece, pages_of
 
 _MOST = 60  # buckets
+_FOLLOWED = 1_000_000  # events
 
 
 def span_of(db: sqlite3.Connection) -> tuple[int, int]:
@@ -88,43 +89,38 @@ def timeline_of(
     return Timeline(start_ns, width, buckets)
 
 
-def _resident(db: sqlite3.Connection, layout: Layout, parts: Sequence[Part]) -> list[int]:
-    """Pages in the page cache at the end of each bucket.
+def _resident(db: sqlite3.Connection, layout: Layout, parts: Sequence[Part]) -> Sequence[int | None]:
+    """Pages in the page cache at the end of each bucket; None where it would take too long to find out.
 
     Of a file that was only read, each page read was absent before and each that left was present, so sums are enough.
     Where mapfs pushed or dropped, or a program wrote, pages may have been there or not: those files are followed page
-    by page.
+    by page, which is done in a trace of at most a million events.
     """
     followed = {file for part in parts for _, file, kind in part.groups if kind >> 3 != READ}
-    marks = ",".join(map(str, followed))
+    if followed and layout.edges[-1] - layout.edges[0] > _FOLLOWED:
+        return [None] * (len(layout.edges) - 1)
     changes = [0] * (len(layout.edges) - 1)
     for part in parts:
         for piece in part.pieces:
             changes[piece.bucket] += piece.brought - piece.evicted
     pages: set[tuple[int, int]] = set()
-    for bucket, (first, end) in enumerate(zip(layout.edges, layout.edges[1:], strict=False)):
+    for bucket, bounds in enumerate(pairwise(layout.edges)):
         before = len(pages)
-        for _, op, file, offset, size in _in_order(db, marks, first, end) if followed else ():
+        for _, op, file, offset, size in db.execute(_in_order(followed), bounds * 2) if followed else ():
             span = pages_of(offset, size, layout.page_size)
-            which = ((file, page) for page in span)
             if op in (READ, PUSH, WRITE):
-                pages.update(which)
+                pages.update([(file, page) for page in span])
             else:
-                pages.difference_update(which)
+                pages.difference_update([(file, page) for page in span])
             changes[bucket] -= len(span) if op == READ else -len(span) if op == EVICT else 0  # not by sums
         changes[bucket] += len(pages) - before
-    total, resident = 0, []
-    for change in changes:
-        total += change
-        resident.append(total)
-    return resident
+    return list(accumulate(changes))
 
 
-def _in_order(db: sqlite3.Connection, files: str, first: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """serial, op, file, offset and size of what brought pages of `files` in or took them out."""
-    within = f"serial >= ? AND serial < ? AND file IN ({files}) ORDER BY serial"
-    queries: Iterable[str] = (
-        f"SELECT serial, op, file, offset, size FROM requests WHERE errno = 0 AND direct = 0 AND {within}",  # noqa: S608
-        f"SELECT serial, {EVICT}, file, offset, size FROM evictions WHERE {within}",  # noqa: S608 -- numbers alone
+def _in_order(files: Iterable[int]) -> str:
+    """serial, op, file, offset and size of what brought pages of `files` in or took them out; serial numbers twice."""
+    within = f"serial >= ? AND serial < ? AND file IN ({','.join(map(str, files))})"
+    return (
+        f"SELECT serial, op, file, offset, size FROM requests WHERE errno = 0 AND direct = 0 AND {within}"  # noqa: S608
+        f" UNION ALL SELECT serial, {EVICT}, file, offset, size FROM evictions WHERE {within} ORDER BY serial"
     )
-    return merge(*(db.execute(query, (first, end)) for query in queries))

@@ -7,7 +7,8 @@ import sys
 import msgspec
 
 from mapfs.trace.reader import open_trace
-from mapfs.views.summary.scan import Layout, scan
+from mapfs.views.summary.part import Layout
+from mapfs.views.summary.scan import scan
 
 
 def main(text: str) -> None:
