@@ -168,10 +168,10 @@ def test_the_time_is_cut_into_buckets() -> None:
     assert timeline is not None
     assert (timeline.start_ns, timeline.bucket_ns, len(timeline.buckets)) == (0, 20, 60)
     assert timeline.buckets[0] == Bucket(demands=2, pages=3, new=3, refaults=0, evicted=0, asked=3, resident=3)
-    # pages 0 and 1 were there when they were asked for again, so nobody knows what became of them: the file was written
-    assert timeline.buckets[1] == Bucket(demands=3, pages=2, new=0, refaults=3, evicted=0, asked=3, resident=3)
-    assert timeline.buckets[2] == Bucket(0, 0, 0, 0, 0, asked=3, resident=3)
-    assert timeline.buckets[59] == Bucket(1, 1, 1, 0, evicted=2, asked=4, resident=2)
+    # pages 0 and 1 were there when they were asked for again, so they had left unseen; they leave at the end of it
+    assert timeline.buckets[1] == Bucket(demands=3, pages=2, new=0, refaults=3, evicted=2, asked=3, resident=1)
+    assert timeline.buckets[2] == Bucket(0, 0, 0, 0, 0, asked=3, resident=1)
+    assert timeline.buckets[59] == Bucket(1, 1, 1, 0, evicted=0, asked=4, resident=2)
 
 
 def test_what_is_resident_where_files_are_only_read() -> None:
@@ -342,3 +342,84 @@ def test_the_matrix_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     ][-1:]
     store.connection.close()
     assert row == ["python3/100", *["1"] * 8, "4", "12"]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["read", "read", "read", "evict", "push", "drop", "write", "error", "hit"]),
+        st.integers(0, 1),
+        st.integers(0, 9),
+        st.integers(1, 60),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.integers(1, 3))
+def test_the_time_against_a_plain_recomputation(steps: list[tuple[str, int, int, int]], width: int) -> None:
+    """What happens to a page cache, told as events; `width` pages are read at once."""
+    cache, seen = set[tuple[int, int]](), set[tuple[int, int]]()
+    events: list[Event | Lost] = []
+    states: list[tuple[int, str, list[tuple[int, int]], int, int, int]] = []  # time, op, pages, new, asked, resident
+    time_ns = 1000
+    for op, number, first, gap in steps:
+        file = (FILE, OTHER)[number]
+        pages = [(number, first * width + page) for page in range(width)]
+        there = [page in cache for page in pages]
+        if (op == "read" and any(there)) or (op == "evict" and not all(there)):
+            continue  # the kernel would not
+        time_ns += gap
+        serial, new = len(events) + 1, len(set(pages) - seen) if op in ("read", "push") else 0
+        where = {"file": file, "offset": first * width * PAGE, "size": width * PAGE, "time_ns": time_ns}
+        again = {"refaults": width - new, "wait_ns": 0}
+        match op:
+            case "read":
+                events.append(event(serial, cls="COLD" if new else "REFAULT", **where, **again))
+            case "push":
+                events.append(event(serial, op=PUSH, cls=None, thread=None, tid=0, **where, **again))
+            case "drop":
+                events.append(event(serial, op=DROP, cls=None, thread=None, tid=0, wait_ns=0, **where))
+            case "write":
+                events.append(event(serial, op=WRITE, cls="WRITE", wait_ns=0, **where))
+            case "error":
+                events.append(event(serial, cls="ERROR", errno=5, wait_ns=0, **where))
+            case "evict":
+                events.append(event(serial, op=EVICT, cls=None, wait_ns=None, **where))
+            case _:
+                events.append(event(serial, op=HIT, cls=None, wait_ns=None, **where))
+        if op in ("read", "push", "write"):
+            cache.update(pages)
+        if op in ("read", "push"):
+            seen.update(pages)
+        if op in ("evict", "drop"):
+            cache.difference_update(pages)
+        states.append((time_ns, op, pages, new, len(seen), len(cache)))
+    timeline = summary_of(events).timeline
+    requests = [state for state in states if state[1] not in ("evict", "hit")]
+    if timeline is None:
+        assert not requests
+        return
+    start = requests[0][0]
+    asked = resident = 0
+    at = 0
+    for number, bucket in enumerate(timeline.buckets):
+        own = []
+        while at < len(states):
+            # what is no request belongs to the bucket of the request before it
+            later = states[at][1] not in ("evict", "hit") and states[at][0] - start >= (number + 1) * timeline.bucket_ns
+            if later:
+                break
+            own.append(states[at])
+            at += 1
+        read = [state for state in own if state[1] == "read"]
+        asked, resident = own[-1][4:] if own else (asked, resident)
+        assert bucket == Bucket(
+            demands=len(read),
+            pages=len({page for state in read for page in state[2]}),
+            new=sum(state[3] for state in read),
+            refaults=sum(width - state[3] for state in read),
+            evicted=sum(width for state in own if state[1] == "evict"),
+            asked=asked,
+            resident=resident,
+        )
+    assert at == len(states)

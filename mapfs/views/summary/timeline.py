@@ -1,7 +1,7 @@
 """The time in equal buckets, and what was in the page cache at the end of each.
 
-A request belongs to the bucket in which it was answered. Events are recorded in that order, so a bucket is a range of
-serial numbers, whose edges a binary search finds.
+A request belongs to the bucket in which it was answered, what is no request to that of the request before it. Events
+are recorded in that order, so a bucket is a range of serial numbers, whose edges a binary search finds.
 """
 
 import sqlite3
@@ -47,7 +47,8 @@ def edges_of(db: sqlite3.Connection, start_ns: int, end_ns: int) -> list[int]:
 
 
 def _first_from(db: sqlite3.Connection, low: int, high: int, time_ns: int) -> int:
-    """The first serial number in the range whose request was answered at `time_ns` or later."""
+    """Of the first request in the range that was answered at `time_ns` or later, the serial number; else `high`."""
+    end = high
     while low < high:
         middle = (low + high) // 2
         row = db.execute(
@@ -58,7 +59,8 @@ def _first_from(db: sqlite3.Connection, low: int, high: int, time_ns: int) -> in
             high = middle
         else:
             low = row[0] + 1
-    return low
+    (found,) = db.execute("SELECT min(serial) FROM requests WHERE serial >= ? AND serial < ?", (low, end)).fetchone()
+    return end if found is None else int(found)
 
 
 def timeline_of(
