@@ -3,10 +3,11 @@
 import contextlib
 import os
 import sys
+from typing import IO, Any
 
 import click
 
-from mapfs.errors import TraceError
+from mapfs.errors import TraceError, UsageError
 from mapfs.trace.labels.book import TraceLabels
 from mapfs.trace.reader import open_trace, trace_events
 from mapfs.views.export import FORMATS, Events, writer
@@ -24,27 +25,33 @@ def command(target: str, name: str, output: str | None, force: bool, no_labels: 
     \b
     ndjson    a JSON object a line, as mapfs log --json
     csv       a table with a head line
-    perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait
+    parquet   a table with types, for DuckDB and the like; needs -o
+    perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait, an arrow to who shared it
     prefetch  offset, length and file of what was needed, in that order
     """
+    binary = FORMATS[name].binary
+    if binary and output is None:
+        raise UsageError(f"{name} is not text; say with -o FILE where to write it")
     reading = open_trace(target)
     write = writer(name)
     labels = FORMATS[name].labels and not no_labels
+    (evidence,) = reading.connection.execute("SELECT evidence FROM mount").fetchone()
     recorded = trace_events(reading.connection)
     events: Events = map(TraceLabels(reading.connection).fill, recorded) if labels else recorded
     if output is None:
-        write(events, sys.stdout)
+        write(events, sys.stdout, evidence)
         sys.stdout.flush()
         return
+    mode = "w" if force else "x"
     try:
-        file = open(output, "w" if force else "x", encoding="utf-8", newline="")  # noqa: SIM115 -- closed below
+        file: IO[Any] = open(output, f"{mode}b") if binary else open(output, mode, encoding="utf-8", newline="")  # noqa: SIM115 -- closed below
     except FileExistsError:
         raise TraceError(f"{output} exists; choose another name, or replace it with --force") from None
     except OSError as error:
         raise TraceError(f"cannot write {output}: {error.strerror}") from error
     try:
         with file:
-            write(events, file)
+            write(events, file, evidence)
     except BaseException as error:
         if os.path.isfile(output):  # half of it would be taken for the whole
             with contextlib.suppress(OSError):

@@ -12,18 +12,21 @@ from mapfs.views.summary import render, summarise
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
 
 
-@click.command(short_help="Add up the demands: by file and by process.")
+@click.command(short_help="Add up the demands: by file, by process, over time.")
 @click.argument("target", metavar="TRACE|MNT")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--by", type=click.Choice(["label"]), help="By what the pages hold, in the words of the files' formats.")
 @click.option("-n", "--most", type=click.IntRange(1), default=20, show_default=True, help="Rows a table.")
 def command(target: str, as_json: bool, by: str | None, most: int) -> None:
-    """Print, for each file and each process, the pages demanded, re-faults, bytes and waits.
+    """Print, for each file and each process, the pages demanded, re-faults, bytes and waits; who got pages from whom;
+    the longest waits; the working set over time. What the evidence cannot tell is ?.
 
     \b
     pages      demanded for the first time      of      pages that the file has
     re-faults  pages demanded again: they had left the page cache
     wasted     bytes of the last page, where it was demanded, that hold nothing
+    ahead      pages of its own read-ahead, or pushed     shared  pages that another process brought in
+    joined     pages that were on their way for another thread
     """
     reading = open_trace(target)
     if by == "label":

@@ -20,8 +20,9 @@ _COLOURS = {
     "AHEAD": "34",
     "SHARED": "32",
     "JOINED": "32",
+    "EVICT": "2",
 }
-_UNCLASSED = {"push": "PUSH", "drop": "DROP", "evict": "EVICT"}  # what is of no class
+_UNCLASSED = {"push": "PUSH", "drop": "DROP", "evict": "EVICT"}  # what no process asked for, and is of no class
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -51,13 +52,17 @@ class Lines:
                 f"{_pages(event):<10}",
                 f"{event['offset']:#010x}",
                 visible(event["label"] or "-"),
-                f"{_wait(event):>7}{_why(event)}",
+                f"{_wait(event)}{_by(event)}{_why(event)}",
             )
         )
 
     def _lost(self, event: Mapping[str, Any]) -> str:
         if event.get("skipped"):
             return self._paint("33", f"... skipped {event['count']:,} lines: their reader is slower than the events")
+        if event.get("samples"):
+            return self._paint(
+                "1;31", f"... lost {event['count']:,} samples of evidence: the kernel had no room for them"
+            )
         return self._paint("1;31", f"... lost {event['count']:,} events: overwritten before they could be recorded")
 
     def _time(self, wall_ns: int) -> str:
@@ -91,11 +96,18 @@ def _pages(event: Mapping[str, Any]) -> str:
 
 
 def _wait(event: Mapping[str, Any]) -> str:
-    return "-" if event["wait_ns"] is None else format_ns(event["wait_ns"])
+    """`412 us`, and what the thread waited in total where that is known and another time: `412 us (of 431 us)`."""
+    wait, total = event["wait_ns"], event["total_ns"]
+    shown = f"{'-' if wait is None else format_ns(wait):>7}"
+    return shown if total in (None, wait) else f"{shown} (of {format_ns(total)})"
+
+
+def _by(event: Mapping[str, Any]) -> str:
+    """Who brought in the pages that were shared, or on their way: `by python3/1234`."""
+    if event["class"] not in ("SHARED", "JOINED"):
+        return ""
+    return f"  by {_who(event['by'])}" if event["by"] else "  by ?"
 
 
 def _why(event: Mapping[str, Any]) -> str:
-    if event["error"]:
-        return f"  {event['error']}: {visible(event['reason'] or '?')}"
-    by = event["by"]
-    return f"  by {visible(by['command'])}/{by['pid']}" if by else ""
+    return f"  {event['error']}: {visible(event['reason'] or '?')}" if event["error"] else ""

@@ -2,5 +2,6 @@
 
 `touch.c` is the client that touches pages and times it. `plan` says what is compared with what, `measure` runs
 it in interleaved rounds, `mounts` and `processes` start and end what is needed on every way out, `results`
-makes medians and ratios, `report` and `machine` say them.
+makes medians and ratios, `report` and `machine` say them. `views` measures the views of a long trace, which `traces`
+makes up.
 """

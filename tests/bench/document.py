@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tests.bench.report import report, table
+from tests.bench.report import VIEWS, report, table, views
 
+_TRUST = "## How far to trust this\n"
 PATH = Path(__file__).parents[2] / "docs" / "BENCHMARKS.md"
 
 _HEAD = """\
@@ -42,7 +43,12 @@ where there is no other it competes. Untraced mounts have a recorder too, which 
 `--trace` adds is the difference to that.
 
 Each run is checked: every page had the right bytes, every random touch was one request, and the trace holds one
-event for each page touched, no more, no fewer and none lost. A wrong count ends the benchmark.\
+event for each page touched, no more, no fewer and none lost. A wrong count ends the benchmark.
+
+The long traces of the last table are made up (tests/bench/traces.py), consistent, of the tier kernel, and lie on tmpfs,
+so that no disk is measured: fifty files of twice the size of the page cache, twenty processes of two threads, cold pages first and re-faults later, errors, and
+besides the requests page faults and evictions. Memory is what all processes of a command have resident together, looked
+at every 20 ms. `--requests N` says how long the trace is, 0 leaves them out, `--only-views` everything else.\
 """
 
 _NOISE = """\
@@ -73,3 +79,17 @@ def document(results: dict[str, Any], minutes: str) -> str:
     head = _HEAD.format(minutes=minutes, machine=machine, measured=_MEASURED)
     noise = _NOISE.format(rounds=results["settings"]["rounds"])
     return f"{head}\n{report(results)}\n{noise}"
+
+
+def with_views(text: str, results: dict[str, Any]) -> str:
+    """The file as it is, `text`, with the table of views alone measured anew."""
+    described = _between(text, "## What is measured\n", "## The promises\n", f"\n{_MEASURED}\n\n")
+    if VIEWS not in described:
+        described = described.replace(_TRUST, f"{VIEWS}\n\n{_TRUST}")
+    return _between(described, "", _TRUST, f"{described.partition(VIEWS)[0]}{views(results)}\n\n")
+
+
+def _between(text: str, start: str, end: str, put: str) -> str:
+    """`text` with `put` in the place of what stands between `start` and `end`."""
+    before, heading, rest = text.partition(start) if start else ("", "", text)
+    return f"{before}{heading}{put}{end}{rest.partition(end)[2]}"

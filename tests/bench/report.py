@@ -7,6 +7,7 @@ from mapfs.units import format_ns, format_size
 from tests.bench.plan import TARGETS, Measure
 
 _TEXTS = {target.name: target.text for target in TARGETS}
+VIEWS = "## Views of long traces"
 _VALUES = {"elapsed_ns": "all touches", "p50_ns": "median touch", "resident_ns": "resident touch"}
 _PROMISES = {
     ("own", "plain"): "a demand through the own link takes at most 0.45 of the time of plain pyfuse3",
@@ -25,6 +26,7 @@ def report(results: dict[str, Any]) -> str:
     parts += [f"## Sequential: {size}, a touch a page", *_each_placement(results, Measure.SEQUENTIAL)]
     parts += ["## Ratios of times within a round", ratios(results)]
     parts += ["## Start and memory", start(results)]
+    parts += [views(results)] if results["views"] else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,6 +112,20 @@ def start(results: dict[str, Any]) -> str:
             rss, shared = (memory[state][process][key] / 1024 for key in ("rss", "rss_shmem"))
             rows.append([f"VmRSS of the {process}, {text}", f"{rss:.1f} MiB, of which RssShmem {shared:.1f} MiB"])
     return table(["what", "median"], rows)
+
+
+def views(results: dict[str, Any]) -> str:
+    """What the views of long traces take, with its heading."""
+    rows = [
+        [
+            f"`{row['view']}`", f"{row['requests']:,}", format_size(row["trace_bytes"]),
+            f"{row['seconds']:.1f} s", f"{row['lowest_seconds']:.1f} s", f"{row['cpu_seconds']:.1f} s",
+            format_size(row["peak_kib"] * 1024),
+        ]
+        for row in results["views"]
+    ]  # fmt: skip
+    head = ["view", "requests", "trace", "median time", "lowest", "CPU time", "memory at most"]
+    return f"{VIEWS}\n\n{table(head, rows)}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

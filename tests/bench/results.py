@@ -11,7 +11,11 @@ from tests.bench.plan import PAIRS, TARGETS, Measure, Pair, Placement, Target
 
 
 def results_of(
-    measured: Measured, settings: Settings, machine: dict[str, str], placements: Sequence[Placement]
+    measured: Measured,
+    settings: Settings,
+    machine: dict[str, str],
+    placements: Sequence[Placement],
+    views: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """One JSON object. Times in ns unless the key says otherwise, sizes in bytes or KiB as the key says."""
     return {
@@ -32,6 +36,7 @@ def results_of(
         ],
         "ratios": [_ratio(measured, pair, placement) for pair in PAIRS for placement in placements],
         "ready_ms": _middle([seconds * 1e3 for seconds in measured.ready_s]),
+        "views": views,
         "memory_kib": {"idle": _memory(measured.idle), "used": _memory(measured.used)},
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 from tests.bench.plan import PAIRS, TARGETS
 from tests.support import ROOT, WITHIN
 
-_TINY = ("--rounds", "1", "--pages", "50", "--sequential", "512K")
+_TINY = ("--rounds", "1", "--pages", "50", "--sequential", "512K", "--requests", "3000")
 
 
 def _start(scratch: Path, *args: str) -> "subprocess.Popen[str]":
@@ -39,6 +39,12 @@ def test_a_tiny_run_has_every_number(tmp_path: Path) -> None:
         assert _not_positive(run["median"]) <= {"major_faults"}, run  # of a file in memory there are none
     for row in [*results["ratios"], results["ready_ms"]]:
         assert _not_positive(row) <= {"promise", "met"}, row
+    assert [(row["view"].split()[1], row["requests"]) for row in results["views"]] == [
+        ("summary", 3000), *((name, 300) for name in ("summary", "log", "diff", *["export"] * 4)),
+    ]  # fmt: skip
+    for row in results["views"]:
+        assert _not_positive(row) == set(), row
+    assert "## Views of long traces" in out
     for processes in results["memory_kib"].values():
         assert all(process["rss"] > 0 for process in processes.values())
     assert str(ROOT) not in said.read_text() + out

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from mapfs.trace.events import as_json
@@ -78,6 +79,14 @@ def test_perfetto_has_tracks_slices_and_a_counter(trace: Path, tmp_path: Path) -
     assert counts == [1, 2, 3, 4, 5, 6, 7, 7, 8]  # the page that was demanded again is no new one
 
 
+def test_parquet_is_the_same_table(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    mapfs("export", str(trace), "--to", "parquet", "-o", str(out))
+    with duckdb.connect() as db:
+        rows = db.read_parquet(str(out)).project("page, class").fetchall()
+    assert rows == [(one["page"], one["class"]) for one in recorded(trace)]
+
+
 def test_prefetch_is_each_page_once_in_the_order_of_need(trace: Path) -> None:
     lines = mapfs("export", str(trace), "--to", "prefetch").stdout.splitlines()
     assert (
@@ -105,6 +114,7 @@ def test_a_file_that_exists_is_replaced_only_by_force_and_a_failure_leaves_none(
     for arguments, code, sentence in (
         (["--to", "csv", "-o", "/nowhere/out"], 1, "cannot write /nowhere/out: No such file or directory"),
         (["--to", "pdf"], 2, "'pdf' is not one of"),
+        (["--to", "parquet"], 2, "parquet is not text; say with -o FILE where to write it"),
         ([], 2, "Missing option '--to'"),
         (["--to", "csv", "-f", "-o", "/dev/full"], 1, "cannot write /dev/full: No space left on device"),
     ):

@@ -71,6 +71,34 @@ def test_pages_and_labels() -> None:
     assert "0x400000000000" in line(offset=1 << 46)
 
 
+BY = {"tid": 7, "pid": 7, "command": "ben"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cls", "end"),
+    [
+        ({"class": "SHARED", "op": "fault", "wait_ns": None, "by": BY}, "SHARED", "  -        -  by ben/7"),
+        ({"class": "SHARED", "op": "hit", "wait_ns": None, "by": {**BY, "tid": 9}}, "SHARED", "        -  by ben/7:9"),
+        (
+            {"class": "JOINED", "op": "fault", "wait_ns": 9000, "total_ns": 9000, "by": BY},
+            "JOINED",
+            "   9.0 us  by ben/7",
+        ),
+        ({"class": "JOINED", "op": "fault", "wait_ns": None}, "JOINED", "        -  by ?"),
+        ({"class": "AHEAD", "op": "fault", "wait_ns": None, "by": BY}, "AHEAD", "        -"),
+        ({"class": None, "op": "hit", "wait_ns": None}, "?", "        -"),
+        ({"class": None, "op": "evict", "wait_ns": None}, "EVICT", "        -"),
+        ({"class": "COLD", "wait_ns": 412_000, "total_ns": 431_000}, "COLD", "  412 us (of 431 us)"),
+        ({"class": "AHEAD", "op": "read", "wait_ns": 412_000}, "AHEAD", "  412 us"),
+    ],
+)
+def test_what_evidence_beyond_the_requests_shows(changes: dict[str, Any], cls: str, end: str) -> None:
+    said = line(**changes)
+    assert said.split()[1] == cls
+    assert said.endswith(end)
+    assert said.count("by ") == end.count("by ")
+
+
 def test_an_error_says_why() -> None:
     assert line(error="EIO", reason="the disk\nis gone", **_class("ERROR")).endswith("300 ns  EIO: the disk\\nis gone")
     assert line(error="EIO", reason=None).endswith("  EIO: ?")

@@ -103,7 +103,10 @@ def test_each_module_that_is_imported_is_a_dependency() -> None:
     """Or of an extra; that nothing else is needed without an extra, tests/mount/test_installed.py shows."""
     named = {_name(text) for text in PROJECT["project"]["dependencies"]}
     extras = {
-        _name(text) for extra in ("remote", "sysv") for text in PROJECT["project"]["optional-dependencies"][extra]
+        _name(text)
+        for extra, texts in PROJECT["project"]["optional-dependencies"].items()
+        if extra != "test"
+        for text in texts
     }
     distributions = packages_distributions()
     for path in (ROOT / "mapfs").rglob("*.py"):

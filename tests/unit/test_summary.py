@@ -21,7 +21,7 @@ PAGE = 4096
 BOX = msgspec.structs.replace(THREAD, key=2, tid=300, pid=300, command="boxed", container="c" * 64)
 SECOND = msgspec.structs.replace(THREAD, key=3, tid=100)
 TEXT = FileFact(2, 3, "text", "text:x", 5000, 1)
-NOTHING = Counts(*[0] * 12)
+NOTHING = Counts(*[0] * 13)
 
 
 @pytest.fixture
@@ -41,16 +41,17 @@ def test_by_hand(store: Store) -> None:
             event(3, time_ns=1200, wait_ns=20, refaults=1, cls="REFAULT"),  # a/b, page 0 again
             Lost(5),
             event(9, time_ns=1300, wait_ns=40, file=TEXT, size=5000, thread=BOX, tid=300),  # text, pages 0 and 1
-            event(10, time_ns=1400, wait_ns=500, file=TEXT, thread=BOX, tid=300, errno=5, cls="ERROR", reason="x"),
+            event(10, time_ns=900, wait_ns=500, file=TEXT, thread=BOX, tid=300, errno=5, cls="ERROR", reason="x"),
             event(11, time_ns=1500, wait_ns=7, size=1 << 20, direct=True, cls=None, thread=None, tid=0),
             event(12, time_ns=1600, wait_ns=3, op=WRITE, cls="WRITE", size=100),
         ]
     )
     summary = summarise(store.connection)
     assert (summary.mountpoint, summary.page_size, summary.readahead) == ("/mnt/x", PAGE, 0)
-    assert (summary.span_ns, summary.lost) == (1900 - 1000, 5)
+    assert (summary.span_ns, summary.lost) == (1603 - 1000, 5)
     assert summary.total == Counts(
         demands=4,
+        ahead=0,
         pages=4,
         refaults=1,
         bytes=3 * PAGE + 5000 + (1 << 20),
@@ -65,16 +66,16 @@ def test_by_hand(store: Store) -> None:
     )
     ab, text = summary.files
     assert (ab.file, ab.size, ab.of_pages, ab.waste) == ("a/b", 32768, 8, 0)
-    assert ab.counts == Counts(3, 2, 1, 3 * PAGE + (1 << 20), 0, 1, 67, 100, 0, 0, 20, 30)
+    assert ab.counts == Counts(3, 0, 2, 1, 3 * PAGE + (1 << 20), 0, 1, 67, 100, 0, 0, 20, 30)
     assert (text.file, text.size, text.of_pages, text.waste) == ("text", 5000, 2, 3192)
-    assert text.counts == Counts(1, 2, 0, 5000, 1, 0, 540, 0, 0, 0, 40, 40)
+    assert text.counts == Counts(1, 0, 2, 0, 5000, 1, 0, 540, 0, 0, 0, 40, 40)
     assert [(row.pid, row.command, row.container, row.threads) for row in summary.processes] == [
         (100, "python3", None, 2),
         (300, "boxed", "c" * 64, 1),
         (None, None, None, 0),
     ]
-    assert summary.processes[0].counts == Counts(3, 2, 1, 3 * PAGE, 0, 0, 60, 100, 0, 0, 20, 30)
-    assert summary.processes[2].counts == Counts(0, 0, 0, 1 << 20, 0, 1, 7, 0, 0, 0, 0, 0)
+    assert summary.processes[0].counts == Counts(3, 0, 2, 1, 3 * PAGE, 0, 0, 60, 100, 0, 0, 20, 30)
+    assert summary.processes[2].counts == Counts(0, 0, 0, 0, 1 << 20, 0, 1, 7, 0, 0, 0, 0, 0)
     assert summary.as_json()["files"][1]["counts"]["pages"] == 2
 
 
@@ -148,6 +149,7 @@ def recomputed(events: list[Event]) -> Counts:
     refaults = sum(one.refaults for one in demands)
     return Counts(
         demands=len(demands),
+        ahead=0,
         pages=sum(len(one.pages) for one in demands) - refaults,
         refaults=refaults,
         bytes=sum(one.size for one in events if one.op == READ and not one.errno),
@@ -211,8 +213,8 @@ def test_what_is_printed(store: Store) -> None:
     assert "lost 1,000 events: they are in none of these numbers" in text
     assert "reads ahead" not in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["text", "2", "2", "0", "4.9", "KiB", "300", "ns", "300", "ns", "0", "3.1", "KiB"] in rows
-    assert ["python3/100", "1", "3", "0", "8.9", "KiB", "300", "ns", "300", "ns", "0"] in rows
+    assert ["text", "2", "2", "0", "4.9", "KiB", "300", "ns", "300", "ns", "0", "3.1", "KiB", "?"] in rows
+    assert ["python3/100", "1", "3", "0", "8.9", "KiB", "300", "ns", "300", "ns", "0", "?", "?", "?"] in rows
 
 
 def test_the_rest_is_counted(store: Store) -> None:

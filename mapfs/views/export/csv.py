@@ -15,7 +15,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write(events: Events, out: TextIO) -> None:
+def write(events: Events, out: TextIO, _evidence: str = "") -> None:
     """All columns, always in the same order."""
     table = csv.writer(out)
     table.writerow(_COLUMNS)

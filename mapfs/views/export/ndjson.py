@@ -7,7 +7,7 @@ import msgspec
 from mapfs.views.export import Events
 
 
-def write(events: Events, out: TextIO) -> None:
+def write(events: Events, out: TextIO, _evidence: str = "") -> None:
     """Losses included."""
     encode = msgspec.json.Encoder().encode
     for event in events:

@@ -6,23 +6,22 @@ field, has backslash escapes for what would break the line. Comments begin with 
 
 from typing import TextIO
 
+from mapfs.trace.classify import PageSet
 from mapfs.views.export import Events
 from mapfs.views.lines import visible
 
 
-def write(events: Events, out: TextIO) -> None:
+def write(events: Events, out: TextIO, _evidence: str = "") -> None:
     """Reads that succeeded; what was pushed, written or dropped is no demand."""
     out.write("# offset\tlength\tfile\n")
-    seen: dict[str, set[int]] = {}
+    seen: dict[str, PageSet] = {}
     file, start, end, ended = "", 0, 0, 0
     for event in events:
         if event["op"] != "read" or event["error"] or event["direct"] or not event["size"]:
             continue
-        pages = range(event["page"], event["page"] + event["pages"])
-        known = seen.setdefault(event["file"], set())
-        if known.issuperset(pages):
+        known = seen.setdefault(event["file"], PageSet())
+        if not sum([known.add(page) for page in range(event["page"], event["page"] + event["pages"])]):
             continue
-        known.update(pages)
         first, last = event["offset"], event["offset"] + event["size"]
         if event["file"] == file and first == end:
             end = last
