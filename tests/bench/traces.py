@@ -110,7 +110,7 @@ class _Made:
         self._serial += 1
         wait = self._waits[drawn >> 34 & 4095] if cls == "JOINED" else None
         where = (file + 1, page * PAGE_SIZE, PAGE_SIZE, thread, 1000 + thread, by)
-        self._faults.append((self._serial, self.time_ns, wait, FAULT, cls, *where))
+        self._faults.append((self._serial, self.time_ns, wait, wait, FAULT, cls, *where))
 
     def _evict(self, file: int, page: int) -> None:
         """Takes the oldest page out where `page` has no room."""
@@ -126,6 +126,6 @@ class _Made:
 
     def flush(self, db: sqlite3.Connection) -> None:
         """Writes the rows of the other tables."""
-        db.executemany("INSERT INTO faults VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._faults)
+        db.executemany("INSERT INTO faults VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._faults)
         db.executemany("INSERT INTO evictions VALUES (?, ?, ?, ?, ?, ?, ?)", self._evictions)
         self._faults, self._evictions = [], []

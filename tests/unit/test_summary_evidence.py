@@ -197,14 +197,14 @@ def test_the_longest_waits() -> None:
         event(51, time_ns=51, wait_ns=8000, errno=5, cls="ERROR", reason="x"),
         event(52, time_ns=52, wait_ns=7000, cls="AHEAD"),  # nobody waited
         event(53, time_ns=53, wait_ns=7000, op=WRITE, cls="WRITE"),
-        got(54, "JOINED", BEN, 6, ANN, wait_ns=8500, time_ns=54),
+        got(54, "JOINED", BEN, 6, ANN, wait_ns=8500, total_ns=8700, time_ns=54),
     ]
     longest = summary_of(events).longest
     assert [
         (one.wait_ns, one.cls, one.page, one.pages, one.total_ns, one.error, one.command) for one in longest[:3]
     ] == [
         (9000, "COLD", 1, 3, 9500, None, "python3"),
-        (8500, "JOINED", 6, 1, 8500, None, "ben"),
+        (8500, "JOINED", 6, 1, 8700, None, "ben"),
         (8000, "ERROR", 0, 1, None, "EIO", "python3"),
     ]
     assert [(one.wait_ns, one.time_ns) for one in longest[3:]] == [(600, n) for n in (6, 13, 20, 27, 34)] + [

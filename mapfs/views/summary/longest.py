@@ -37,7 +37,7 @@ def longest_of(db: sqlite3.Connection, layout: Layout, parts: Sequence[Part]) ->
     ]
     if layout.seen:
         joined = f"e.class = 'JOINED' AND e.wait_ns IS NOT NULL {order}"
-        rows += db.execute(_query("faults", layout, "e.wait_ns", "0", joined))
+        rows += db.execute(_query("faults", layout, "e.total_ns", "0", joined))
     rows.sort(key=lambda row: (-row[7], row[10]))
     named = [(*values, errno_name(number) if number else None) for *values, number, _ in rows[:_MOST]]
     return [Wait(*values) for values in named]
