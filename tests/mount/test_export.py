@@ -21,7 +21,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 @pytest.fixture
 def trace(mount: Mounter, tmp_path: Path) -> Path:
     """Of two clients: pages in order, one again after it was dropped, one that failed, and a write."""
-    daemon = mount("p=pages:64p", "d/odd name=memfd:8K", "bad=pages:4p,error=EIO@1", "--trace", str(tmp_path / "t.db"))
+    daemon = mount(
+        "--evidence",
+        "requests",
+        "p=pages:64p",
+        "d/odd name=memfd:8K",
+        "bad=pages:4p,error=EIO@1",
+        "--trace",
+        str(tmp_path / "t.db"),
+    )
     client("touch", daemon.file("p"), "3-6", "20")
     client("touch", daemon.file("p"), "5-8")
     mapfs("drop", daemon.file("p"), "4")

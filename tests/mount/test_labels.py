@@ -22,7 +22,8 @@ TENSOR = 10  # a page within layer.0.weight
 
 
 def labels_in(text: str) -> list[str | None]:
-    return [json.loads(line)["label"] for line in text.splitlines()]
+    """Of each request."""
+    return [event["label"] for event in map(json.loads, text.splitlines()) if event["op"] == "read"]
 
 
 def label_of(line: str) -> str:

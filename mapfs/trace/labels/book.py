@@ -35,6 +35,11 @@ class _Kept:
     look_at: float
 
 
+_FILE = """
+    SELECT file FROM requests WHERE serial = :serial UNION ALL SELECT file FROM faults WHERE serial = :serial
+    UNION ALL SELECT file FROM evictions WHERE serial = :serial"""
+
+
 class Book:
     """Labels by spec."""
 
@@ -145,7 +150,7 @@ class TraceLabels:
     def fill(self, event: dict[str, Any]) -> dict[str, Any]:
         """`event` of the trace, with its label."""
         if event["op"] != "lost":
-            (file,) = self._db.execute("SELECT file FROM requests WHERE serial = ?", (event["serial"],)).fetchone()
+            (file,) = self._db.execute(_FILE, {"serial": event["serial"]}).fetchone()
             labels = self.of(file)
             event["label"] = labels.over(event["offset"], event["size"]) if labels is not None else None
         return event
