@@ -182,7 +182,8 @@ class Daemon:
     def log(self) -> list[str]:
         """The lines of the log that are requests: without mapfs's own sentences, and what evidence beyond them shows."""
         lines = [line for line in self.lines if not line.startswith("mapfs: ")]
-        return [line for line in lines if line.split()[1] not in ("AHEAD", "SHARED", "JOINED", "EVICT")]
+        beyond = ("AHEAD", "SHARED", "JOINED", "EVICT")
+        return [line for line in lines if line.split()[1] not in beyond and "samples of evidence" not in line]
 
     def file(self, name: str) -> str:
         """A path in the mount."""

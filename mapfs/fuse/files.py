@@ -5,6 +5,7 @@ before the first request for it can come.
 """
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class Files:
             told = self._last_id
         spec = printable(node.spec or "")[:_MOST_SPEC]
         if known is None or (known.id, known.inode, known.version) != (told, node.inode, version):
-            self._learned(FileFact(told, node.inode, path, spec, node.size, node.generation))
+            self._learned(FileFact(told, node.inode, path, spec, node.size, node.generation, time.monotonic_ns()))
         node.trace_id = told
         file.id, file.generation, file.size = told, node.generation, node.size
         self._known[path] = _Known(told, node.inode, version)

@@ -35,7 +35,7 @@ class Watching:
         try:
             kernel = self.tier == tiers.KERNEL
             self._rings = tracepoints.open_rings(device) if kernel else faults.open_rings()
-        except EvidenceError as error:
+        except (EvidenceError, OSError) as error:
             self._warn(f"there is no evidence beyond the requests: {reason_of(error)}")
             return
         if not kernel:

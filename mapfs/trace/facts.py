@@ -7,6 +7,7 @@ in order, once it goes on.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -37,7 +38,9 @@ class MountFact(msgspec.Struct, frozen=True, tag="mount"):
 
 
 class FileFact(msgspec.Struct, frozen=True, tag="file"):
-    """A file that was opened. A change of its content or size makes a new fact with a new `id`."""
+    """A file that was opened. A change of its content or size makes a new fact with a new `id`; `found_ns` is when that
+    was noticed, CLOCK_MONOTONIC.
+    """
 
     id: int
     inode: int
@@ -45,6 +48,7 @@ class FileFact(msgspec.Struct, frozen=True, tag="file"):
     spec: str
     size: int
     generation: int
+    found_ns: int = 0
 
 
 class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):
@@ -143,6 +147,8 @@ Fact = (
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
+#: The recorder lags: there is no room for more messages, or for more descriptors on their way (unix(7)).
+_LAGS = (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS)
 MOST_FDS = 253  # descriptors with one message (unix(7), SCM_MAX_FD)
 ASK = b"?"  # the one thing that the recorder says: it wants a DaemonFact
 
@@ -186,9 +192,9 @@ class FactSender:
         while self._late:
             try:
                 socket.send_fds(self._socket, [self._late[0]], fds if len(self._late) == 1 else ())
-            except BlockingIOError:
-                return False
-            except OSError:
+            except OSError as error:
+                if error.errno in _LAGS:
+                    return False
                 self.alive = False
                 self._late.clear()
                 return False

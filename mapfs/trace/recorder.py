@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 import trio
 
+from mapfs.errors import reason_of
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
 from mapfs.trace.endpoint import Endpoint
@@ -172,7 +173,12 @@ class Recorder:
         if self.evidence is None:
             items = [of_request(record, *self._classifier.classify(record)) for record in records]
         else:
-            items, missing = self.evidence.settle(records, final=final)
+            try:
+                items, missing = self.evidence.settle(records, final=final)
+            except Exception as error:
+                warn(f"evidence failed: {reason_of(error)}; from now on the requests alone are recorded")
+                items, missing = self.evidence.rest(), 0
+                self.evidence = None
             if missing:
                 self._serial += 1
                 self.journal.append(lost_samples(self._serial, missing))
@@ -231,7 +237,7 @@ class Recorder:
                 if self.evidence is not None:
                     self.evidence.known(fact)
             case facts.WatchedFact() if self.evidence is not None:
-                self.evidence.watch(fds)
+                self.evidence.watch(fact.pid, fds)
             case facts.RingsFact() if self.evidence is not None:
                 self.evidence.add(fact, fds)
             case ReasonFact():

@@ -158,7 +158,7 @@ class Store:
             case WatchedFact():
                 self._db.execute("INSERT OR IGNORE INTO watched VALUES (?, ?, ?)", _fields(fact))
             case FileFact():
-                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact))
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact)[:-1])
                 self._db.execute("INSERT OR IGNORE INTO inodes VALUES (?, ?)", (fact.inode, fact.id))
             case ThreadFact():
                 row = _fields(fact)[:-1]  # when it was found out is of no interest any more

@@ -13,9 +13,10 @@ neighbours (stores). read(2) shows TAKEN when it has its pages.
 from collections import deque
 from collections.abc import Callable
 
-from mapfs.trace.events import AHEAD, COLD, DROP, JOINED, PUSH, READ, REFAULT, SHARED, VIA_FAULT, VIA_READ, WRITE
+from mapfs.trace.events import AHEAD, COLD, DROP, JOINED, PUSH, READ, REFAULT, VIA_FAULT, VIA_READ, WRITE
 from mapfs.trace.evidence import pages as why
 from mapfs.trace.evidence import sample as kinds
+from mapfs.trace.evidence.gains import Gains
 from mapfs.trace.evidence.item import Item, of_eviction, of_pages, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.pages import Pages
@@ -26,6 +27,7 @@ from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import PAGE_SIZE, page_span
 
 _PATIENCE = 50_000_000  # ns for a thread that was answered to go on
+_QUEUED = 1_000_000_000  # ns that a request may have waited until mapfs took it
 
 
 class Account:
@@ -39,9 +41,11 @@ class Account:
         self._pages: dict[int, Pages] = {}  # by inode
         self._inodes: dict[int, int] = {}  # by file
         self._waits = Waits()
+        self._gains = Gains(names)
         self._unsettled: dict[int, list[Item]] = {}  # by tid: requests that no fault explains yet
         self._seen: dict[int, int] = {}  # by tid: the time of its last sample
         self._evicted: tuple[int, int, int, Item] | None = None  # inode, next page, tid, item
+        self._doubted = self._blind = 0  # moments: before them samples are missing, or evictions
         self._ending = False
         self._handlers: dict[int, Callable[[Sample], None]] = {
             kinds.FAULT: self._fault,
@@ -50,7 +54,7 @@ class Account:
             kinds.EVICTED: self._evict,
             kinds.TOUCHED_MINOR: self._touched,
             kinds.TOUCHED_MAJOR: self._touched,
-            kinds.EXEC: names.executed,
+            kinds.EXEC: self._executed,
             kinds.FORKED: names.forked,
             kinds.EXITED: self._exited,
         }
@@ -72,13 +76,17 @@ class Account:
         """What leaves the cache from now on, and what has left it just now, does so because the mount ends."""
         self._ending = True
 
-    def missed(self) -> None:
-        """Requests or samples are missing: who waits for what is not known any more."""
+    def missed(self, until: int) -> None:
+        """Requests or samples from before the moment `until`, ns, are missing, perhaps of those that come next: that a
+        thread did nothing is not known any more.
+        """
         self._waits.clear()
+        self._doubted = until
 
-    def lost(self) -> None:
-        """Evictions are missing: what the cache has is not known any more."""
-        self.missed()
+    def lost(self, until: int) -> None:
+        """Evictions are missing, too: what the cache has is not known any more."""
+        self.missed(until)
+        self._blind = until
         for pages in self._pages.values():
             pages.clear()
 
@@ -91,14 +99,15 @@ class Account:
         item = of_request(record, cls, refaults)
         self._queue.append(item)
         inode = self._inodes.get(record.file)
-        if inode is None or not record.size:
+        answered = record.time_ns + record.wait_ns
+        if inode is None or not record.size or answered <= self._blind:
             return
         pages, span = self._pages[inode], page_span(record.offset, record.size)
         if record.op == READ:
-            self._read(item, inode, pages, span, record.time_ns + record.wait_ns)
+            self._read(item, inode, pages, span, answered)
         elif record.errno:
             return
-        elif record.op == WRITE and record.tid:
+        elif record.op == WRITE and record.tid and not record.flags & DIRECT:
             first, end = -(-record.offset // PAGE_SIZE), (record.offset + record.size) // PAGE_SIZE
             if first < end:  # of a page that is written in part, the kernel asks for the rest
                 pages.bring(first, end - 1, record.thread, why.WRITTEN)
@@ -137,12 +146,15 @@ class Account:
             wait = None
         if item.errno or (item.flags & DIRECT and wait is None):
             return
-        kind = why.AHEAD if self._kernel else why.UNKNOWN if len(span) > 1 else why.DEMANDED
+        doubted = wait is None and item.time_ns <= self._doubted
+        kind = why.AHEAD if self._kernel and not doubted else why.UNKNOWN
+        if not self._kernel and len(span) == 1:
+            kind = why.DEMANDED
         pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
         if wait is not None:
             self._has(pages, wait.page, wait.page, item)
-        self._join(inode, pages, span, item, answered)
-        if not tid:
+        self._join(inode, pages, span, item, (wait.since if wait else item.time_ns - _QUEUED, answered))
+        if not tid or doubted:
             return
         if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
             self._unasked(item)  # its thread went on without it
@@ -151,15 +163,16 @@ class Account:
         if wait is None:
             self._unsettled[tid] = [one for one in self._unsettled.get(tid, ()) if one.open] + [item]
 
-    def _join(self, inode: int, pages: Pages, span: range, request: Item, answered: int) -> None:
+    def _join(self, inode: int, pages: Pages, span: range, request: Item, between: tuple[int, int]) -> None:
         """Who else waited for these pages had joined this request. A thread whose page is mapped meanwhile, by another
         thread of its process, leaves no further trace: then only `wait_ns` is known, up to the answer.
         """
-        for tid, wait in self._waits.others(inode, span, request.tid, answered):
+        answered = between[1]
+        for tid, wait in self._waits.others(inode, span, request.tid, *between):
             key = self._names.key(wait.pid, tid)
             pages.get(self._names.process(key), wait.page, wait.page)
             wait.item = item = of_pages(
-                wait.since, pages.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
+                wait.since, request.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
             )
             item.wait_ns, item.open, item.until = answered - wait.since, True, answered + _PATIENCE
             self._queue.append(item)
@@ -213,6 +226,8 @@ class Account:
         if pages is None:
             return
         for item in self._unsettled.pop(one.tid, ()):
+            if not item.open:  # it was handed on
+                continue
             span = page_span(item.offset, item.size)
             first, last = max(span.start, one.first), min(span.stop - 1, one.last)
             if self._inodes.get(item.file) != one.inode or first > last:
@@ -220,7 +235,10 @@ class Account:
                 continue
             item.via, item.demanded, item.open = VIA_READ, first, False
             self._has(pages, first, last, item)
-        self._got(one, pages, VIA_READ)
+        # what was wanted is told, what was had is what the cache has without a gap
+        last = pages.together(one.first, one.last)
+        if last >= one.first:
+            self._got(one._replace(last=last), pages, VIA_READ)
 
     def _evict(self, one: Sample) -> None:
         pages = self._pages.get(one.inode)
@@ -249,7 +267,8 @@ class Account:
     def _not_asked(self, tid: int) -> None:
         """A thread faults: it is not in a read(2) that waits for what was requested before."""
         for item in self._unsettled.pop(tid):
-            self._unasked(item)
+            if item.open:
+                self._unasked(item)
 
     # samples of the tier faults
 
@@ -257,7 +276,9 @@ class Account:
         pages = self._pages.get(one.inode)
         if pages is None:
             return
-        for item in self._unsettled.pop(one.tid, ()):
+        for item in self._unsettled.pop(one.tid, ()) if one.kind == kinds.TOUCHED_MAJOR else ():
+            if not item.open:
+                continue
             item.open = False
             span = page_span(item.offset, item.size)
             if self._inodes.get(item.file) == one.inode and one.first in span:
@@ -270,31 +291,8 @@ class Account:
     # who has what
 
     def _got(self, one: Sample, pages: Pages, via: str) -> None:
-        """A process has pages that the cache has: events, for those that it had not and did not ask for itself."""
-        key = self._names.key(one.pid, one.tid)
-        process = self._names.process(key)
-        new = pages.get(process, one.first, one.last)
-        if not new:
-            return
-        run: Item | None = None
-        end = -1
-        for page in new:
-            by, kind = pages.origin(page)
-            owner = self._names.process(by)
-            cls: str | None = SHARED
-            if kind == why.PUSHED or (owner == process and kind == why.AHEAD):
-                cls, by = AHEAD, 0
-            elif owner is None:
-                cls, by = None, 0
-            elif owner == process:
-                run = None
-                continue
-            if run is not None and page == end and (run.cls, run.by) == (cls, by):
-                run.size += PAGE_SIZE
-            else:
-                run = of_pages(one.time_ns, pages.file, page, page, key, one.tid, cls=cls, via=via, by=by)
-                self._queue.append(run)
-            end = page + 1
+        if one.time_ns > self._blind:
+            self._queue += self._gains.of(one, pages, via)
 
     def _exited(self, one: Sample) -> None:
         wait = self._waits.get(one.tid)
@@ -305,5 +303,10 @@ class Account:
         self._seen.pop(one.tid, None)
         process = self._names.exited(one)
         if process is not None:
-            for pages in self._pages.values():
-                pages.gone(process)
+            self._gains.gone(process)
+
+    def _executed(self, one: Sample) -> None:
+        """A process that becomes another program has no page any more."""
+        self._names.executed(one)
+        if one.inode:
+            self._gains.executed(one.pid)

@@ -6,9 +6,7 @@ before it began; what is younger waits for the next.
 
 import bisect
 import os
-import resource
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import cast
@@ -17,7 +15,7 @@ from mapfs.trace.barrier import Barrier
 from mapfs.trace.events import PUSH
 from mapfs.trace.evidence import faults, perf, tracepoints
 from mapfs.trace.evidence.account import Account
-from mapfs.trace.evidence.item import Item
+from mapfs.trace.evidence.item import Item, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.perf import LostCount, PerfRing
 from mapfs.trace.evidence.sample import Sample
@@ -56,9 +54,10 @@ class Collector:
         self._maps: faults.Maps | None = None
         self._samples: list[Sample] = []  # that are too young
         self._records: list[Record] = []
+        self._facts: list[FileFact] = []  # whose time has not come
         self._taken: list[tuple[str, bytes]] = []
-        self._counts: deque[tuple[str, LostCount]] = deque()  # of tracepoints, with their roles, or of processes
-        self._most_counts = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._counts: list[tuple[str, LostCount]] = []  # of tracepoints, with their roles
+        self._watched: dict[int, list[LostCount]] = {}  # of processes, by the pid that was attached to
         self._ending = False
         self._overflown = False  # a ring was so full that samples may have been lost
         self._device = 0
@@ -68,28 +67,29 @@ class Collector:
     def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
         """The daemon made rings."""
         self._device = fact.device
-        if not self.kernel:
-            self._maps = faults.Maps(fact.device)
-        self._rings += [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
+        rings = [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
+        self._rings += rings
         if self.kernel:
-            self._counts += [(role, LostCount(ring.fd)) for role, ring in self._rings if role != tracepoints.TASKS]
+            self._counts += [(role, LostCount(ring.fd)) for role, ring in rings if role != tracepoints.TASKS]
+        elif self._maps is None:
+            self._maps = faults.Maps(fact.device)
 
-    def watch(self, fds: Sequence[int]) -> None:
-        """The daemon attached events to a process: it is watched as long as they are here."""
-        self._counts += [("", LostCount(fd)) for fd in fds]
-        while len(self._counts) > self._most_counts:
-            os.close(self._counts.popleft()[1].fd)
+    def watch(self, pid: int, fds: Sequence[int]) -> None:
+        """The daemon attached events to a process: it is watched, with what it starts, as long as they are here."""
+        self._watched.setdefault(pid, []).extend(LostCount(fd) for fd in fds)
+        if self._maps is not None:
+            self._maps.watch(pid)
 
     def known(self, fact: FileFact | ThreadFact) -> None:
         """The daemon told who somebody is, or what."""
         if isinstance(fact, FileFact):
-            self._account.known(fact)
+            self._facts.append(fact)
         else:
             self._names.told(fact)
 
     def requests_lost(self) -> None:
         """Requests are missing: what they brought into the page cache is not known."""
-        self._account.missed()
+        self._account.missed(self._moment)
 
     def begin(self) -> None:
         """A round begins: what is recorded from now on, or sampled, may be in one ring and not yet in another."""
@@ -115,15 +115,22 @@ class Collector:
         samples = self._ready(limit)
         account, classify = self._account, self._classify
         if lost:
-            account.missed()
+            if self._maps is not None:
+                self._maps.clear()
+            account.missed(self._moment)
             self.lost += lost
-        if requests:
-            both: list[tuple[int, Record | Sample]] = [(_answered(one), one) for one in requests]
-            both += [(one[0], one) for one in samples]
-            both.sort(key=itemgetter(0))
-            for _, one in both:
+        facts = [fact for fact in self._facts if fact.found_ns <= limit]
+        if requests or facts:
+            all_of: list[tuple[int, Record | Sample | FileFact]] = [(one.found_ns, one) for one in facts]
+            all_of += [(_answered(one), one) for one in requests]
+            all_of += [(one[0], one) for one in samples]
+            all_of.sort(key=itemgetter(0))
+            self._facts = [fact for fact in self._facts if fact.found_ns > limit]
+            for _, one in all_of:
                 if type(one) is Record:
                     account.request(one, *classify(one))
+                elif type(one) is FileFact:
+                    account.known(one)
                 else:
                     account.sample(cast(Sample, one))
         else:
@@ -139,6 +146,11 @@ class Collector:
         """Whether all that happened before `moment`, ns, was handed on."""
         oldest = self._account.oldest
         return self._until >= moment and (oldest is None or oldest > moment)
+
+    def rest(self) -> list[Item]:
+        """Where joining failed: the requests that were not joined, and what was on its way."""
+        records, self._records = self._records, []
+        return self._account.settled(1 << 63) + [of_request(one, *self._classify(one)) for one in records]
 
     @property
     def full(self) -> bool:
@@ -168,10 +180,11 @@ class Collector:
         lost = 0
         if self._overflown:
             self._overflown = False
-            for role, count in self._counts:
+            watched = [("", count) for counts in self._watched.values() for count in counts]
+            for role, count in [*self._counts, *watched]:
                 missing = count.more()
                 if missing and role == tracepoints.EVICTIONS:
-                    self._account.lost()
+                    self._account.lost(self._moment)
                     missing = 0 if self._ending else missing  # nobody asked what the end of a mount drops
                 lost += missing
         return lost
@@ -188,7 +201,10 @@ class Collector:
 
     def _ready(self, limit: int) -> list[Sample]:
         if self._maps is not None:
-            return self._maps.take(limit)
+            samples = self._maps.take(limit)
+            for pid in self._maps.over():
+                perf.close_all(count.fd for count in self._watched.pop(pid, ()))
+            return samples
         ready = bisect.bisect_right(self._samples, limit, key=itemgetter(0))
         samples, self._samples = self._samples[:ready], self._samples[ready:]
         return samples

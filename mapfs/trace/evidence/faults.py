@@ -67,11 +67,17 @@ def _rings(size: int) -> list[tuple[str, PerfRing]]:
 def probe() -> None:
     """Raises EvidenceError where `open_rings` would."""
     try:
+        flags = perf.INHERIT | perf.USER_ONLY | perf.MAPS | perf.TASKS
+        pid, cpu = os.getpid(), perf.online_cpus()[0]
         os.close(
-            perf.open_event(perf.SOFTWARE, perf.FAULTS_MINOR, _SAMPLE_TYPE, perf.USER_ONLY, pid=os.getpid(), cpu=-1)
+            perf.open_event(
+                perf.SOFTWARE, perf.FAULTS_MINOR, _SAMPLE_TYPE, flags, pid=pid, cpu=cpu, form=perf.FORMAT_LOST
+            )
         )
     except OSError as error:
         raise perf.remedy(error) from error
+    for _, ring in open_rings():
+        ring.close()
 
 
 class Attacher:
@@ -94,28 +100,37 @@ class Attacher:
             self._known.popitem(last=False)
         fds: list[int] = []
         try:
-            for tid in _threads(pid):
-                for cpu, role, ring in self._rings:
-                    extra = perf.MAPS | perf.TASKS if role == MINOR else 0
-                    flags = perf.INHERIT | perf.USER_ONLY | extra
-                    fds.append(
-                        perf.open_event(
-                            perf.SOFTWARE, _CONFIG[role], _SAMPLE_TYPE, flags, pid=tid, cpu=cpu, form=perf.FORMAT_LOST
-                        )
-                    )
-                    perf.set_output(fds[-1], ring)
-                    perf.enable(fds[-1])
-        except OSError:
+            attached: set[int] = set()
+            while more := _threads(pid) - attached:  # a thread that was not attached to may have started another
+                for tid in more:
+                    self._attach(tid, fds)
+                attached |= more
+        except OSError as error:
             perf.close_all(fds)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                del self._known[pid, started]  # there may be more descriptors the next time
             return []
         return fds
 
+    def _attach(self, tid: int, fds: list[int]) -> None:
+        for cpu, role, ring in self._rings:
+            extra = perf.MAPS | perf.TASKS if role == MINOR else 0
+            flags = perf.INHERIT | perf.USER_ONLY | extra
+            try:
+                fd = perf.open_event(
+                    perf.SOFTWARE, _CONFIG[role], _SAMPLE_TYPE, flags, pid=tid, cpu=cpu, form=perf.FORMAT_LOST
+                )
+            except ProcessLookupError:
+                return  # it ended meanwhile
+            fds.append(fd)
+            perf.set_output(fd, ring)
+            perf.enable(fd)
 
-def _threads(pid: int) -> list[int]:
-    """Of a process that may start more meanwhile: those inherit what their starter has, so the new ones are last."""
+
+def _threads(pid: int) -> set[int]:
     with contextlib.suppress(FileNotFoundError):
-        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
-    return []
+        return set(map(int, os.listdir(f"/proc/{pid}/task")))
+    return set()
 
 
 @dataclass(slots=True)
@@ -123,27 +138,29 @@ class _Space:
     """What a process has mapped of the mount: ranges of addresses that do not overlap, in their order."""
 
     starts: list[int] = field(default_factory=list)
-    ranges: list[tuple[int, int, int]] = field(default_factory=list)  # end, inode, first page
+    ranges: list[tuple[int, int, int, bool]] = field(default_factory=list)  # end, inode, first page, private
 
     def copy(self) -> "_Space":
-        return _Space(self.starts[:], self.ranges[:])
+        """For a forked child, without what is private: there its parent's copies are, as far as it had stored."""
+        kept = [number for number, one in enumerate(self.ranges) if not one[3]]
+        return _Space([self.starts[number] for number in kept], [self.ranges[number] for number in kept])
 
-    def map(self, start: int, end: int, inode: int, page: int) -> None:
-        """`inode` 0: something else is there now."""
+    def map(self, start: int, end: int, inode: int, page: int, *, private: bool) -> None:
+        """`inode` 0: something else is there now. `private`: stores of the process make copies."""
         at = bisect.bisect_left(self.starts, start)
         if at and self.ranges[at - 1][0] > start:
             at -= 1
-        kept: list[tuple[int, int, int, int]] = []
+        kept: list[tuple[int, int, int, int, bool]] = []
         until = at
         while until < len(self.starts) and self.starts[until] < end:
-            was, (was_end, was_inode, was_page) = self.starts[until], self.ranges[until]
+            was, (was_end, was_inode, was_page, was_private) = self.starts[until], self.ranges[until]
             if was < start:
-                kept.append((was, start, was_inode, was_page))
+                kept.append((was, start, was_inode, was_page, was_private))
             if was_end > end:
-                kept.append((end, was_end, was_inode, was_page + (end - was) // PAGE_SIZE))
+                kept.append((end, was_end, was_inode, was_page + (end - was) // PAGE_SIZE, was_private))
             until += 1
         if inode:
-            kept.append((start, end, inode, page))
+            kept.append((start, end, inode, page, private))
         kept.sort()
         self.starts[at:until] = [one[0] for one in kept]
         self.ranges[at:until] = [one[1:] for one in kept]
@@ -153,7 +170,7 @@ class _Space:
         at = bisect.bisect_right(self.starts, address) - 1
         if at < 0 or address >= self.ranges[at][0]:
             return None
-        _, inode, page = self.ranges[at]
+        _, inode, page, _ = self.ranges[at]
         return inode, page + (address - self.starts[at]) // PAGE_SIZE
 
 
@@ -164,6 +181,23 @@ class Maps:
         self._device = (os.major(device), os.minor(device))
         self._spaces: dict[int, _Space] = {}
         self._rows: list[tuple[int, str, perf.Row]] = []  # that are too young
+        self._heirs: dict[int, set[int]] = {}  # by the pid that was attached to: it, and what came of it, alive
+        self._roots: dict[int, int] = {}  # the other way round
+        self._over: list[int] = []
+
+    def watch(self, pid: int) -> None:
+        """Events were attached to this process."""
+        self._heirs.setdefault(pid, set()).add(pid)
+        self._roots[pid] = pid
+
+    def over(self) -> list[int]:
+        """Of which of them nobody is left, since this was asked last."""
+        over, self._over = self._over, []
+        return over
+
+    def clear(self) -> None:
+        """Records are missing: what is mapped where is not known any more, until it is mapped anew."""
+        self._spaces.clear()
 
     def add(self, taken: list[tuple[str, bytes]]) -> None:
         """What the rings held."""
@@ -208,19 +242,29 @@ class Maps:
                 yield task
 
     def _map(self, body: bytes) -> None:
-        pid, _, address, length, offset, major, minor, inode, _, _, _ = _MMAP2.unpack_from(body)
+        pid, _, address, length, offset, major, minor, inode, _, rights, flags = _MMAP2.unpack_from(body)
         ours = (major, minor) == self._device
         space = self._spaces.get(pid)
         if space is None:
             if not ours:
                 return
             space = self._spaces[pid] = _Space()
-        space.map(address, address + length, inode if ours else 0, offset // PAGE_SIZE)
+        private = bool(flags & mmap.MAP_PRIVATE and rights & mmap.PROT_WRITE)
+        space.map(address, address + length, inode if ours else 0, offset // PAGE_SIZE, private=private)
 
     def _task(self, task: Sample) -> None:
         if task.kind == EXEC and task.inode:
             self._spaces.pop(task.pid, None)
-        elif task.kind == FORKED and task.pid != task.inode and (space := self._spaces.get(task.inode)):
-            self._spaces[task.pid] = space.copy()
+        elif task.kind == FORKED and task.pid != task.inode:
+            if space := self._spaces.get(task.inode):
+                self._spaces[task.pid] = space.copy()
+            if root := self._roots.get(task.inode):
+                self._roots[task.pid] = root
+                self._heirs[root].add(task.pid)
         elif task.kind == EXITED and task.pid == task.tid:
             self._spaces.pop(task.pid, None)
+            root = self._roots.pop(task.pid, 0)
+            self._heirs.get(root, set()).discard(task.pid)
+            if root and not self._heirs[root]:
+                del self._heirs[root]
+                self._over.append(root)

@@ -12,6 +12,7 @@ from mapfs.trace.evidence.sample import Sample
 from mapfs.trace.facts import ThreadFact
 from mapfs.trace.processes import read_comm, read_thread
 
+_NONE = 1 << 31  # thread ids from here on are no threads: of one that is dead, or of another pid namespace
 FIRST_KEY = 1 << 31  # of the keys that are given here; the daemon counts from 1 on
 
 
@@ -37,7 +38,7 @@ class Names:
         fact = self._threads.get(tid)
         if fact is not None and fact.pid == pid:
             return fact.key
-        return self._resolve(pid, tid).key if tid > 0 else 0
+        return self._resolve(pid, tid).key if 0 < tid < _NONE else 0
 
     def process(self, key: int) -> Process | None:
         """The process of the thread with this key."""
@@ -45,6 +46,8 @@ class Names:
 
     def executed(self, one: Sample) -> None:
         """The process is another program now, or has another name."""
+        if one.tid != one.pid and not one.inode:
+            return  # a thread's name is not its process's
         if not self._younger(self._processes, one.pid, one):
             self._commands[one.pid] = one.command
             self._threads.pop(one.tid, None)

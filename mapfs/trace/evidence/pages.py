@@ -45,7 +45,7 @@ class Pages:
         self.file = file
         self._resident: dict[int, int] = {}
         self._origins: dict[int, array[int]] = {}
-        self._got: dict[Process, dict[int, int]] = {}
+        self._got: dict[int, dict[Process, int]] = {}  # by word: who has which of its pages
 
     def has(self, page: int) -> bool:
         """Whether it is in the page cache."""
@@ -79,19 +79,27 @@ class Pages:
         """The process has what the cache has of these pages; those that it did not have before."""
         if process is None:
             return []
-        got = self._got.get(process)
-        if got is None:
-            got = self._got[process] = {}
         resident, new = self._resident, list[int]()
         for word, mask in _words(first, last):
             fresh = resident.get(word, 0) & mask
             if fresh:
-                had = got.get(word, 0)
+                got = self._got.get(word)
+                if got is None:
+                    got = self._got[word] = {}
+                had = got.get(process, 0)
                 fresh &= ~had
                 if fresh:
-                    got[word] = had | fresh
+                    got[process] = had | fresh
                     new += _bits(word, fresh)
         return new
+
+    def together(self, first: int, last: int) -> int:
+        """The last page up to which all from `first` on are in the cache, `last` at most; `first` - 1 if it is not."""
+        for word, mask in _words(first, last):
+            absent = mask & ~self._resident.get(word, 0)
+            if absent:
+                return word * _WORD + (absent & -absent).bit_length() - 2
+        return last
 
     def evict(self, first: int, last: int) -> None:
         """They left the cache, and with it every process."""
@@ -107,7 +115,8 @@ class Pages:
 
     def gone(self, process: Process) -> None:
         """It ended."""
-        self._got.pop(process, None)
+        for word in [word for word, got in self._got.items() if got.pop(process, None) is not None and not got]:
+            del self._got[word]
 
     def clear(self) -> None:
         """Nothing is known any more."""
@@ -116,6 +125,10 @@ class Pages:
         self._got.clear()
 
     def _forget(self, word: int, mask: int) -> None:
-        for got in self._got.values():
-            if word in got:
-                got[word] &= ~mask
+        got = self._got.get(word)
+        if got is not None:
+            left = {process: pages & ~mask for process, pages in got.items() if pages & ~mask}
+            if left:
+                self._got[word] = left
+            else:
+                del self._got[word]

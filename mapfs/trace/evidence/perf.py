@@ -187,7 +187,9 @@ def remedy(error: OSError) -> EvidenceError:
             level = 2
         if level > 2:
             return EvidenceError(f"kernel.perf_event_paranoid is {level}", "sysctl kernel.perf_event_paranoid=2")
-        return EvidenceError("perf_event_open is not permitted", "run as root, or with CAP_PERFMON")
+        if os.geteuid() == 0:
+            return EvidenceError("perf_event_open is not permitted", "it takes CAP_PERFMON and CAP_IPC_LOCK")
+        return EvidenceError("perf_event_open is not permitted", "run as root, or with CAP_PERFMON and CAP_IPC_LOCK")
     if error.errno == errno.ENOSYS:
         return EvidenceError("there is no perf_event_open here", "a container needs seccomp to allow it")
     if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -59,8 +59,12 @@ def open_rings(device: int) -> list[tuple[str, PerfRing]]:
 
     `device` is the st_dev of the mount.
     """
-    directory, cpus, made = points(), perf.online_cpus(), list[tuple[str, PerfRing]]()
-    size = ring_size(len(cpus))
+    cpus = perf.online_cpus()
+    return _open_rings(device, cpus, ring_size(len(cpus)))
+
+
+def _open_rings(device: int, cpus: list[int], size: int) -> list[tuple[str, PerfRing]]:
+    directory, made = points(), list[tuple[str, PerfRing]]()
     try:
         for cpu in cpus:
             for name in _POINTS:
@@ -81,12 +85,8 @@ def open_rings(device: int) -> list[tuple[str, PerfRing]]:
 
 def probe() -> None:
     """Raises EvidenceError where `open_rings` would."""
-    directory = points()
-    try:
-        number = int(_text(os.path.join(directory, next(iter(_POINTS)), "id")))
-        os.close(_open(number, perf.online_cpus()[0]))
-    except OSError as error:
-        raise perf.remedy(error) from error
+    for _, ring in _open_rings(0, perf.online_cpus()[:1], mmap.PAGESIZE):
+        ring.close()
 
 
 def _open(number: int, cpu: int) -> int:

@@ -42,8 +42,10 @@ class Waits:
         if wait.item is not None:
             wait.item.open = False
 
-    def others(self, inode: int, span: range, tid: int, moment: int) -> list[tuple[int, Wait]]:
-        """The threads but `tid` that waited at `moment` for one of these pages, and whose waiting is not explained."""
+    def others(self, inode: int, span: range, tid: int, since: int, until: int) -> list[tuple[int, Wait]]:
+        """The threads but `tid` that began between two moments to wait for one of these pages, and whose waiting is not
+        explained.
+        """
         if len(self._waiting) == 1 and tid in self._waiting:
             return []
         keys = [(inode, page) for page in span] if len(span) <= len(self._wanted) else list(self._wanted)
@@ -51,7 +53,9 @@ class Waits:
         for key in keys:
             if key[0] == inode and key[1] in span:
                 waiting = [(other, self._waiting[other]) for other in self._wanted.get(key, ()) if other != tid]
-                found += [(other, wait) for other, wait in waiting if wait.item is None and wait.since <= moment]
+                found += [
+                    (other, wait) for other, wait in waiting if wait.item is None and since <= wait.since <= until
+                ]
         return found
 
     def clear(self) -> None:
