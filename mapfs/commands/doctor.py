@@ -134,13 +134,11 @@ def _look_at(mount: str, taken: int) -> Iterator[Finding]:
 
 def evidence() -> Iterator[Finding]:
     """Which tier of evidence there is, and why not the better ones."""
-    best = tiers.choose(tiers.AUTO)
     for tier in reversed(tiers.TIERS):
-        if tier == best:
+        if (error := tiers.refused(tier)) is None:
             yield Finding("ok" if tier != tiers.REQUESTS_ALONE else "note", f"evidence: {tier}, {_SHOWN[tier]}")
             return
-        if (error := tiers.refused(tier)) is not None:
-            yield Finding("note", f"no evidence of the tier {tier}: {error.why}", error.remedy)
+        yield Finding("note", f"no evidence of the tier {tier}: {error.why}", error.remedy)
 
 
 def _others() -> Iterator[Finding]:

@@ -80,7 +80,6 @@ class Mount:
         self._link: Link | None = None
         self._passthrough: Passthrough | None = None
         self._stopping = False
-        self._tier = tiers.choose(options.evidence)
 
     def run(self) -> None:
         """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
@@ -118,7 +117,8 @@ class Mount:
         self._facts = recorder.facts
         self._threads = Threads(recorder.facts.send)
         stack.callback(self._threads.close)
-        self._watching = Watching(self._tier, recorder.facts, self._threads, self._warn)
+        wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
+        self._watching = Watching(wanted, recorder.facts, self._threads)
         stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
@@ -144,7 +144,7 @@ class Mount:
             self._warn,
         )
         self._bridge = Bridge(self._operations.sessions, self._ended)
-        recorder.facts.send(self.options.fact(self._path, self._tier))
+        recorder.facts.send(self.options.fact(self._path, self._watching.tier))
         stack.callback(self._unmount)
         if self._own:
             self._mount_own(ring, answers)

@@ -5,12 +5,11 @@ yet is lost), and handed to the recorder, which reads them.
 """
 
 import time
-from collections.abc import Callable
 
-from mapfs.errors import EvidenceError, reason_of
+from mapfs.errors import MountError, reason_of
 from mapfs.trace import facts
 from mapfs.trace.evidence import faults, tiers, tracepoints
-from mapfs.trace.evidence.perf import PerfRing, close_all
+from mapfs.trace.evidence.perf import close_all, close_rings
 from mapfs.trace.facts import FactSender, RingsFact, WatchedFact
 from mapfs.trace.processes import Threads
 
@@ -18,28 +17,21 @@ _DELIVERED = facts.MOST_FDS
 
 
 class Watching:
-    """Of the tier `tier`. `warn` is given a sentence where it cannot be."""
+    """`wanted` is a tier or AUTO. Raises EvidenceError where it cannot be had."""
 
-    def __init__(self, tier: str, sender: FactSender, threads: Threads, warn: Callable[[str], None]) -> None:
-        self.tier = tier
+    def __init__(self, wanted: str, sender: FactSender, threads: Threads) -> None:
+        self.tier, self._rings = tiers.opened(wanted)
         self._sender = sender
         self._threads = threads
-        self._warn = warn
-        self._rings: list[tuple[str, PerfRing]] = []
-        self._attacher: faults.Attacher | None = None
+        self._attacher = faults.Attacher(self._rings) if self.tier == tiers.FAULTS else None
 
     def start(self, device: int) -> None:
-        """The mount is there, its st_dev is `device`, and nobody was answered yet."""
-        if self.tier == tiers.REQUESTS_ALONE:
-            return
-        try:
-            kernel = self.tier == tiers.KERNEL
-            self._rings = tracepoints.open_rings(device) if kernel else faults.open_rings()
-        except (EvidenceError, OSError) as error:
-            self._warn(f"there is no evidence beyond the requests: {reason_of(error)}")
-            return
-        if not kernel:
-            self._attacher = faults.Attacher(self._rings)
+        """The mount is there, its st_dev is `device`, and nobody was answered yet. Raises MountError."""
+        if self.tier == tiers.KERNEL:
+            try:
+                tracepoints.start(self._rings, device)
+            except OSError as error:
+                raise MountError(f"evidence cannot be had: {reason_of(error)}; mount with --evidence faults") from error
         for first in range(0, len(self._rings), _DELIVERED):
             some = self._rings[first : first + _DELIVERED]
             fact = RingsFact(device, [role for role, _ in some], some[0][1].size)
@@ -60,5 +52,5 @@ class Watching:
 
     def close(self) -> None:
         """The recorder has rings of its own."""
-        while self._rings:
-            self._rings.pop()[1].close()
+        close_rings(self._rings)
+        self._rings = []

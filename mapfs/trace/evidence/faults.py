@@ -40,10 +40,21 @@ def open_rings() -> list[tuple[str, PerfRing]]:
     """Two rings a CPU, with their roles, for events of other processes to write into: as large as this user may have
     them. Raises EvidenceError.
     """
-    size = _LARGEST
+    flags = perf.INHERIT | perf.USER_ONLY | perf.MAPS | perf.TASKS
+    pid, cpu, size = os.getpid(), perf.online_cpus()[0], _LARGEST
     while True:
         try:
-            return _rings(max(size, mmap.PAGESIZE))
+            rings = _rings(max(size, mmap.PAGESIZE))
+            try:  # as it will be asked for of others
+                os.close(
+                    perf.open_event(
+                        perf.SOFTWARE, perf.FAULTS_MINOR, _SAMPLE_TYPE, flags, pid=pid, cpu=cpu, form=perf.FORMAT_LOST
+                    )
+                )
+            except OSError:
+                perf.close_rings(rings)
+                raise
+            return rings
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOMEM) or size <= _SMALLEST:
                 raise perf.remedy(error) from error
@@ -58,26 +69,9 @@ def _rings(size: int) -> list[tuple[str, PerfRing]]:
                 fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, _SAMPLE_TYPE, perf.USER_ONLY, pid=os.getpid(), cpu=cpu)
                 made.append((role, PerfRing(fd, size)))
     except OSError:
-        for _, ring in made:
-            ring.close()
+        perf.close_rings(made)
         raise
     return made
-
-
-def probe() -> None:
-    """Raises EvidenceError where `open_rings` would."""
-    try:
-        flags = perf.INHERIT | perf.USER_ONLY | perf.MAPS | perf.TASKS
-        pid, cpu = os.getpid(), perf.online_cpus()[0]
-        os.close(
-            perf.open_event(
-                perf.SOFTWARE, perf.FAULTS_MINOR, _SAMPLE_TYPE, flags, pid=pid, cpu=cpu, form=perf.FORMAT_LOST
-            )
-        )
-    except OSError as error:
-        raise perf.remedy(error) from error
-    for _, ring in open_rings():
-        ring.close()
 
 
 class Attacher:

@@ -90,12 +90,18 @@ def online_cpus() -> list[int]:
 
 
 class PerfRing:
-    """The ring of one event, mapped. `size` in bytes, a power of two of pages; the same for whoever maps it."""
+    """The ring of one event, mapped. `size` in bytes, a power of two of pages; the same for whoever maps it. The
+    descriptor is its own: it closes it, too where it cannot be mapped. Raises OSError.
+    """
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        self.memory = mmap.mmap(fd, mmap.PAGESIZE + size)
+        try:
+            self.memory = mmap.mmap(fd, mmap.PAGESIZE + size)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def close(self) -> None:
         """The kernel frees it once nobody has it."""
@@ -169,6 +175,12 @@ class LostCount:
         ever = int(_LOST.unpack(os.read(self.fd, _LOST.size))[1])
         missing, self._ever = ever - self._ever, ever
         return missing
+
+
+def close_rings(rings: Iterable[tuple[str, PerfRing]]) -> None:
+    """Closes rings that have roles."""
+    for _, ring in rings:
+        ring.close()
 
 
 def close_all(fds: Iterable[int]) -> None:

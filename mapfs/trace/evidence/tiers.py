@@ -2,27 +2,34 @@
 
 from mapfs.errors import EvidenceError
 from mapfs.trace.evidence import faults, tracepoints
+from mapfs.trace.evidence.perf import PerfRing, close_rings
 
 REQUESTS_ALONE, FAULTS, KERNEL = "requests", "faults", "kernel"
 TIERS = (REQUESTS_ALONE, FAULTS, KERNEL)
 AUTO = "auto"
-_PROBES = {FAULTS: faults.probe, KERNEL: tracepoints.probe}
+_OPENERS = {FAULTS: faults.open_rings, KERNEL: tracepoints.open_rings}
+
+Rings = list[tuple[str, PerfRing]]
+
+
+def opened(wanted: str) -> tuple[str, Rings]:
+    """The tier for `wanted`, which is one of TIERS or AUTO, the best there is; and its rings. Raises EvidenceError."""
+    if wanted == REQUESTS_ALONE:
+        return wanted, []
+    if wanted != AUTO:
+        return wanted, _OPENERS[wanted]()
+    for tier in (KERNEL, FAULTS):
+        try:
+            return tier, _OPENERS[tier]()
+        except EvidenceError:
+            continue
+    return REQUESTS_ALONE, []
 
 
 def refused(tier: str) -> EvidenceError | None:
     """Why there cannot be the evidence of `tier`; None: there can."""
     try:
-        _PROBES.get(tier, lambda: None)()
+        close_rings(opened(tier)[1])
     except EvidenceError as error:
         return error
     return None
-
-
-def choose(wanted: str) -> str:
-    """The tier for `wanted`, which is one of TIERS or AUTO: the best there is. Raises EvidenceError."""
-    if wanted == AUTO:
-        return next(tier for tier in reversed(TIERS) if refused(tier) is None)
-    error = refused(wanted)
-    if error is not None:
-        raise error
-    return wanted

@@ -54,39 +54,29 @@ def ring_size(cpus: int) -> int:
     return max(mmap.PAGESIZE, _LARGE if cpus < _MANY else _SMALL)
 
 
-def open_rings(device: int) -> list[tuple[str, PerfRing]]:
-    """A ring for each tracepoint and CPU, with its role; samples come from now on. Raises EvidenceError.
-
-    `device` is the st_dev of the mount.
-    """
-    cpus = perf.online_cpus()
-    return _open_rings(device, cpus, ring_size(len(cpus)))
-
-
-def _open_rings(device: int, cpus: list[int], size: int) -> list[tuple[str, PerfRing]]:
-    directory, made = points(), list[tuple[str, PerfRing]]()
+def open_rings() -> list[tuple[str, PerfRing]]:
+    """A ring for each tracepoint and CPU, with its role, into which nothing comes yet. Raises EvidenceError."""
+    directory, cpus, made = points(), perf.online_cpus(), list[tuple[str, PerfRing]]()
+    size = ring_size(len(cpus))
     try:
+        numbers = {name: int(_text(os.path.join(directory, name, "id"))) for name in _POINTS}
         for cpu in cpus:
-            for name in _POINTS:
-                number = int(_text(os.path.join(directory, name, "id")))
-                made.append((name, PerfRing(_open(number, cpu), size)))
-                fd = made[-1][1].fd
-                perf.set_filter(fd, f"s_dev == {kernel_device(device)}")
+            made += [(name, PerfRing(_open(number, cpu), size)) for name, number in numbers.items()]
             fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, perf.TID | perf.TIME, perf.TASKS, pid=-1, cpu=cpu)
             made.append((TASKS, PerfRing(fd, size)))
-        for _, ring in made:
-            perf.enable(ring.fd)
     except OSError as error:
-        for _, ring in made:
-            ring.close()
+        perf.close_rings(made)
         raise perf.remedy(error) from error
     return made
 
 
-def probe() -> None:
-    """Raises EvidenceError where `open_rings` would."""
-    for _, ring in _open_rings(0, perf.online_cpus()[:1], mmap.PAGESIZE):
-        ring.close()
+def start(rings: list[tuple[str, PerfRing]], device: int) -> None:
+    """From now on samples come, of the mount whose st_dev is `device`. Raises OSError."""
+    for role, ring in rings:
+        if role != TASKS:
+            perf.set_filter(ring.fd, f"s_dev == {kernel_device(device)}")
+    for _, ring in rings:
+        perf.enable(ring.fd)
 
 
 def _open(number: int, cpu: int) -> int:
