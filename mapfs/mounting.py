@@ -91,11 +91,13 @@ def mounted(
     threads: int = 16,
     read_only: bool = False,
     allow_other: bool = False,
+    evidence: str = "auto",
 ) -> Iterator[Mounted]:
     """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
 
-    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`. Raises MapfsError
-    where the mount cannot be made. What is still mapped when the block ends is detached: its resident pages stay.
+    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`;
+    `evidence` as in `mapfs mount --evidence`. Raises MapfsError where the mount cannot be made. What is still mapped
+    when the block ends is detached: its resident pages stay.
     """
     made = None if path is not None else tempfile.mkdtemp(prefix="mapfs-")
     where = os.path.abspath(path if path is not None else os.path.join(made or "", "mount"))
@@ -105,6 +107,7 @@ def mounted(
         "threads": threads,
         "read_only": read_only,
         "allow_other": allow_other,
+        "evidence": evidence,
         "trace": os.path.abspath(trace) if trace is not None else None,
     }
     try:

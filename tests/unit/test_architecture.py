@@ -29,7 +29,17 @@ ALLOWED = {
         "mapfs.fuse",
     },
     "mapfs.commands": BASE
-    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands", "mapfs.client"},
+    | {
+        "mapfs.sources",
+        "mapfs.tree",
+        "mapfs.trace",
+        "mapfs.views",
+        "mapfs.fuse",
+        "mapfs.commands",
+        "mapfs.client",
+        "mapfs.lessons",
+    },
+    "mapfs.lessons": BASE | {"mapfs.lessons", "mapfs.mounting", "mapfs.trace", "mapfs.views"},  # it mounts, and looks
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
