@@ -27,6 +27,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import absolute
+from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
 from mapfs.units import parse_size
 from mapfs.views.summary import Summary, summarise
@@ -96,9 +97,12 @@ def mounted(
     """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
 
     `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`;
-    `evidence` as in `mapfs mount --evidence`. Raises MapfsError where the mount cannot be made. What is still mapped
+    `evidence` as in `mapfs mount --evidence`. Raises MapfsError where the mount cannot be made, or
+    the evidence cannot be had. What is still mapped
     when the block ends is detached: its resident pages stay.
     """
+    if evidence not in (tiers.AUTO, *tiers.TIERS):
+        raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
     made = None if path is not None else tempfile.mkdtemp(prefix="mapfs-")
     where = os.path.abspath(path if path is not None else os.path.join(made or "", "mount"))
     settings: dict[str, Any] = {

@@ -10,6 +10,7 @@ from mapfs.errors import UsageError
 from mapfs.trace.evidence import tiers
 from mapfs.units import parse_size
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MOST_READAHEAD = (1 << 32) - 1  # what FUSE_INIT has room for
 
 
@@ -47,7 +48,7 @@ def command(
     if not lessons:
         _list(as_json)
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _leave)
     teller = Teller(silent=as_json, asks=not yes and can_ask())
     settings = Settings(evidence, None if readahead is None else min(parse_size(readahead), _MOST_READAHEAD))
@@ -85,5 +86,11 @@ def _next(names: tuple[str, ...]) -> str | None:
 
 
 def _leave(number: int, _: object) -> None:
-    """Ends as the signal would, but through every `finally`: no mount, process or file is left."""
+    """Ends as the signal would, but through every `finally`, which a second one does not cut short: no mount, process
+    or file is left.
+    """
+    for one in _ENDING:
+        signal.signal(one, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)

@@ -48,4 +48,4 @@ def run(stage: Stage) -> None:
     stage.claim("what the file itself holds", "A", chr(stored))
 
 
-LESSON = Lesson("copy-on-write", "a store into a private mapping copies that page, for itself alone", run)
+LESSON = Lesson("copy-on-write", "a store into a private mapping makes a copy of that page", run)

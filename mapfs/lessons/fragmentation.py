@@ -1,6 +1,6 @@
 """A file ends where it likes, a page does not: internal fragmentation."""
 
-from mapfs.lessons.lesson import Lesson
+from mapfs.lessons.lesson import Lesson, reads
 from mapfs.lessons.stage import Stage
 from mapfs.units import PAGE_SIZE, format_size, page_count, tail_waste
 
@@ -36,7 +36,7 @@ def run(stage: Stage) -> None:
         file of a gigabyte it would be nothing to speak of. Larger pages waste more of it.
         """
     )
-    answered = [one["size"] for one in events if one["op"] == "read"]
+    answered = [one["size"] for one in reads(events)]
     stage.claim("bytes that the requests were answered with", [PAGE_SIZE, _TAIL], answered)
     stage.claim("pages in the page cache", page_count(size), resident, "cachestat(2) is there from Linux 6.5 on")
     stage.claim(f"bytes of the second page that hold nothing ({format_size(waste)})", waste, zeroes)

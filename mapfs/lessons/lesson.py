@@ -96,6 +96,11 @@ def _plain(expected: Any) -> Any:
     return {"least": expected[0], "most": expected[-1]} if isinstance(expected, range) else expected
 
 
+def reads(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The requests among the events: what had to be asked for."""
+    return [one for one in events if one["op"] == "read"]
+
+
 def pages_of(events: Sequence[dict[str, Any]]) -> list[int]:
     """The pages that the events are about, in their order."""
     return [page for one in events for page in range(one["page"], one["page"] + one["pages"])]

@@ -9,7 +9,7 @@ from typing import Any
 
 from mapfs.errors import MapfsError
 from mapfs.lessons.client import WITHIN
-from mapfs.lessons.lesson import Lesson, pages_of
+from mapfs.lessons.lesson import Lesson, pages_of, reads
 from mapfs.lessons.stage import Scene, Stage
 from mapfs.units import page_count
 
@@ -35,8 +35,7 @@ def run(stage: Stage) -> None:
         outputs = [_sort(scene)]
         first = scene.news()
         outputs.append(_sort(scene))
-        again = [one for one in scene.news() if one["op"] == "read"]
-        requests = [one for one in first if one["op"] == "read"]
+        requests, again = reads(first), reads(scene.news())
         stage.show(requests, most=8)
     needed = _needed(requests)
     count = sum(needed.values())

@@ -1,6 +1,6 @@
 """The same bytes by read(2) and by a mapping: one page cache, two ways out of it."""
 
-from mapfs.lessons.lesson import Lesson
+from mapfs.lessons.lesson import Lesson, reads
 from mapfs.lessons.stage import KERNEL, Stage
 from mapfs.units import PAGE_SIZE
 
@@ -43,10 +43,10 @@ def run(stage: Stage) -> None:
     )
     via = [sorted({one["via"] for one in events}) for events in (by_read, by_map)]
     stage.claim("both got the same bytes", copied, touched)
-    stage.claim("requests by read(2)", _PAGES, sum(one["op"] == "read" for one in by_read))
-    stage.claim("requests by the mapping, afterwards", 0, sum(one["op"] == "read" for one in by_map))
+    stage.claim("requests by read(2)", _PAGES, len(reads(by_read)))
+    stage.claim("requests by the mapping, afterwards", 0, len(reads(by_map)))
     stage.claim("how each came to its pages", [["read"], ["fault"]], *stage.needs(scene, KERNEL, via))
     stage.claim("what page 0 is after the store", {"mapping": "B", "buffer": "A"}, after)
 
 
-LESSON = Lesson("mmap-vs-read", "read(2) takes a copy of the page cache, a mapping looks into it", run)
+LESSON = Lesson("mmap-vs-read", "read(2) copies the page cache, a mapping looks into it", run)

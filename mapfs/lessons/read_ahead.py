@@ -1,6 +1,6 @@
 """The kernel asks for more than was touched, in the hope that it will be."""
 
-from mapfs.lessons.lesson import Lesson, pages_of
+from mapfs.lessons.lesson import Lesson, pages_of, reads
 from mapfs.lessons.stage import FAULTS, Stage
 from mapfs.units import PAGE_SIZE
 
@@ -24,7 +24,7 @@ def run(stage: Stage) -> None:
         reader.ask("map shared")
         reader.ask(f"touch {_TOUCHED}")
         at_touch = scene.news()
-        requests = [one for one in at_touch if one["op"] == "read"]
+        requests = reads(at_touch)
         brought = pages_of(requests)
         settle(len(brought))
         first = min(brought, default=_TOUCHED)
@@ -42,7 +42,7 @@ def run(stage: Stage) -> None:
     stage.claim("requests made by one touch", 1, len(requests))
     stage.claim("pages that they brought", _PAGES, len(brought))
     stage.claim(f"page {_TOUCHED} is among them", True, _TOUCHED in brought)
-    stage.claim("requests made by touching a neighbour next", 0, sum(one["op"] == "read" for one in at_neighbour))
+    stage.claim("requests made by touching a neighbour next", 0, len(reads(at_neighbour)))
     stage.claim("its content is right", [first % 256], neighbour)
     stage.claim(
         f"page {first} counts as AHEAD: read ahead, used later", True, *stage.needs(scene, FAULTS, first in ahead)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mapfs.lessons.lesson import Lesson, pages_of
+from mapfs.lessons.lesson import Lesson, pages_of, reads
 from mapfs.lessons.stage import FAULTS, Scene, Stage
 
 PAGES = (3, 200)
@@ -27,16 +27,16 @@ def run(stage: Stage) -> None:
         numbers = second.ask(order)
         by_second = scene.news()
         stage.show(by_first, by_second)
-        requests = [one for one in by_second if one["op"] == "read"]
+        requests = reads(by_second)
         settle(len(requests))
         stage.say(
             """
             The page cache belongs to the kernel, and there is one for all. A second process that faults on a page that
-            is there already gets that very page: a minor fault, no request, no copy. That is why a hundred programs need
-            the C library in memory only once.
+            is there already gets that very page: a minor fault, no request, no copy. That is why a hundred programs
+            need the C library in memory only once.
             """
         )
-        stage.claim("pages that the first had to ask for", list(PAGES), pages_of(_of("read", by_first)))
+        stage.claim("pages that the first had to ask for", list(PAGES), pages_of(reads(by_first)))
         stage.claim("requests by the second, for the same pages", 0, len(requests))
         stage.claim("numbers that the second found in them", list(PAGES), numbers)
         _brought(stage, scene, by_second, first.pid)
@@ -53,10 +53,6 @@ def _brought(stage: Stage, scene: Scene, events: list[dict[str, Any]], pid: int)
     """Whose pages the second got, which the requests alone do not tell."""
     shared = [one for one in events if one["class"] == "SHARED" and one["by"] and one["by"]["pid"] == pid]
     stage.claim("pages SHARED, brought in by the first", list(PAGES), *stage.needs(scene, FAULTS, pages_of(shared)))
-
-
-def _of(op: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for one in events if one["op"] == op]
 
 
 LESSON = Lesson("sharing", "a page that one process brought in is there for all", run)

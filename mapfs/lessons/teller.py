@@ -112,7 +112,7 @@ class Teller:
         if claim.holds is False:
             told += f"; it should have been {_shown(claim.expected)}"
         elif claim.holds is None:
-            told = f"{claim.text}: ? {claim.why or ''}".rstrip()
+            told = f"{claim.text}: {claim.why or 'cannot be seen here'}"
         body = self._hanging(" " * 5, told)
         self._print(self._paint(code, f"{mark:<3}") + "  " + body[5:])
 
