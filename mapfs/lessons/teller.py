@@ -15,6 +15,7 @@ from mapfs.views.lines import Lines
 from mapfs.views.terminal import wants_colour
 
 _WIDTH = 80
+_NARROWEST = 40
 _MOST_SHOWN = 12  # values of a list
 _MARKS = {True: ("yes", "32"), False: ("NO", "1;31"), None: ("?", "33")}
 
@@ -27,7 +28,7 @@ class Teller:
         self._asks = asks and not silent
         self._colour = wants_colour(sys.stdout)
         self._lines = Lines(colour=self._colour)
-        self._width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+        self._width = max(_NARROWEST, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns))
 
     def heading(self, lesson: Lesson) -> None:
         """The name and what it teaches."""

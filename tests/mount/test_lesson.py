@@ -279,6 +279,35 @@ def test_a_signal_in_its_midst_leaves_nothing(place: Path, number: signal.Signal
     assert mounts(place) == []
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["a terminal's", "to it alone"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_mount_is_being_made_leaves_nothing(
+    place: Path, number: signal.Signals, whole: bool
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mapfs", "lesson", "sharing", "--yes"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: processes(place) != [], "the daemon's process")
+        os.killpg(process.pid, number) if whole else process.send_signal(number)
+        _, said = process.communicate(timeout=WITHIN)
+    finally:
+        process.kill()
+        process.wait(WITHIN)
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert said.strip() == "" and mounts(place) == []
+
+
+def test_a_reader_that_has_seen_enough_leaves_nothing(place: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", '"$0" -m mapfs lesson --all --yes | head -3; exit "${PIPESTATUS[0]}"', sys.executable],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WITHIN * 2, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 3)
+    assert mounts(place) == []
+
+
 def mounts(place: Path) -> list[str]:
     return [one.path for one in mount_points() if one.type == TYPE and one.path.startswith(str(place))]
 

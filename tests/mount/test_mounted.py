@@ -91,9 +91,9 @@ def test_the_evidence_can_be_chosen() -> None:
         client("touch", str(mount / "p"), "3")
         assert mount.stats()["evidence"] == "requests"
         assert [(event["page"], event["via"]) for event in mount.events()] == [(3, "?")]
-    with pytest.raises(UsageError, match="evidence must be auto, requests, faults or kernel"):
-        with mounted({"p": "pages:4p"}, evidence="all"):
-            pass
+    refused = pytest.raises(UsageError, match="evidence must be auto, requests, faults or kernel")
+    with refused, mounted({"p": "pages:4p"}, evidence="all"):
+        pass
 
 
 def test_a_block_that_raises_or_leaves_a_mapping_behind_ends_the_mount() -> None:
