@@ -27,6 +27,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import absolute
+from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
 from mapfs.units import parse_size
 from mapfs.views.summary import Summary, summarise
@@ -91,12 +92,16 @@ def mounted(
     threads: int = 16,
     read_only: bool = False,
     allow_other: bool = False,
+    evidence: str = "auto",
 ) -> Iterator[Mounted]:
     """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
 
-    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`. Raises MapfsError
-    where the mount cannot be made. What is still mapped when the block ends is detached: its resident pages stay.
+    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`; `evidence` as in
+    `mapfs mount --evidence`. Raises MapfsError where the mount cannot be made, or the evidence cannot be had. What is
+    still mapped when the block ends is detached: its resident pages stay.
     """
+    if evidence not in (tiers.AUTO, *tiers.TIERS):
+        raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
     made = None if path is not None else tempfile.mkdtemp(prefix="mapfs-")
     where = os.path.abspath(path if path is not None else os.path.join(made or "", "mount"))
     settings: dict[str, Any] = {
@@ -105,6 +110,7 @@ def mounted(
         "threads": threads,
         "read_only": read_only,
         "allow_other": allow_other,
+        "evidence": evidence,
         "trace": os.path.abspath(trace) if trace is not None else None,
     }
     try:
@@ -126,8 +132,12 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
         pid = _spawn(specs, settings, theirs) if len(specs) == len(files) else _fork(files, settings, theirs)
     finally:
         os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
-        answer = pipe.read()
+    try:
+        with os.fdopen(ours, "rb") as pipe:
+            answer = pipe.read()
+    except BaseException:  # Ctrl-C meanwhile
+        _end(pid, settings["mountpoint"])
+        raise
     if answer == _READY:
         return pid
     with contextlib.suppress(ChildProcessError):
@@ -142,7 +152,9 @@ def _spawn(specs: Mapping[str, str], settings: dict[str, Any], answer: int) -> i
     text = msgspec.json.encode({"files": specs, "settings": settings, "answer": _ANSWER}).decode()
     command = [sys.executable, "-m", "mapfs.mounting", text]
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, answer, _ANSWER)]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+    # the interpreter would answer Ctrl-C by a traceback while it starts; `_serve` takes it up
+    held = [*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=held)
 
 
 def _fork(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any], answer: int) -> int:
@@ -166,6 +178,7 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     code = 0
     told = False
 

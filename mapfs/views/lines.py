@@ -23,6 +23,7 @@ _COLOURS = {
     "EVICT": "2",
 }
 _UNCLASSED = {"push": "PUSH", "drop": "DROP", "evict": "EVICT"}  # what no process asked for, and is of no class
+_CLASS_WIDTH = 7
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -56,6 +57,15 @@ class Lines:
             )
         )
 
+    def short(self, event: Mapping[str, Any], width: int) -> str:
+        """The same without time, offset and label, cut to `width` columns."""
+        if event["op"] == "lost":
+            return self._lost(event)
+        columns = (f"{_who(event):<14}", f"{visible(event['file']):<7}", f"{_pages(event):<10}", f"{_wait(event):>7}")
+        rest = "  ".join(columns) + _why(event)
+        room = width - _CLASS_WIDTH - 2
+        return f"{self._class(event)}  {rest if len(rest) <= room else rest[: room - 3] + '...'}"
+
     def _lost(self, event: Mapping[str, Any]) -> str:
         if event.get("skipped"):
             return self._paint("33", f"... skipped {event['count']:,} lines: their reader is slower than the events")
@@ -74,7 +84,7 @@ class Lines:
 
     def _class(self, event: Mapping[str, Any]) -> str:
         name = event["class"] or _UNCLASSED.get(event["op"]) or ("DIRECT" if event["direct"] else "?")
-        return self._paint(_COLOURS.get(name, "0"), f"{name:<7}")
+        return self._paint(_COLOURS.get(name, "0"), f"{name:<{_CLASS_WIDTH}}")
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text

@@ -86,6 +86,16 @@ def test_what_cannot_be_mounted_is_the_sentence_of_the_command(tmp_path: Path) -
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_the_evidence_can_be_chosen() -> None:
+    with mounted({"p": "pages:4p"}, evidence="requests") as mount:
+        client("touch", str(mount / "p"), "3")
+        assert mount.stats()["evidence"] == "requests"
+        assert [(event["page"], event["via"]) for event in mount.events()] == [(3, "?")]
+    refused = pytest.raises(UsageError, match="evidence must be auto, requests, faults or kernel")
+    with refused, mounted({"p": "pages:4p"}, evidence="all"):
+        pass
+
+
 def test_a_block_that_raises_or_leaves_a_mapping_behind_ends_the_mount() -> None:
     kept: list[mmap.mmap] = []
     paths: list[str] = []

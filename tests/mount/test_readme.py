@@ -30,6 +30,7 @@ PRINTS = {
     "11": r"^here$",
     "14": r"one touch is one request",
     "15": r"^page 0 at 0x0\none, two$",
+    "17": r"SHARED +second/\d+ .* by first/\d+\n(.*\n)*yes  requests by the second, for the same pages: 0\n",
 }
 
 

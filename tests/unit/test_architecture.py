@@ -39,7 +39,9 @@ ALLOWED = {
         "mapfs.client",
         "mapfs.systemd",
         "mapfs.completing",
+        "mapfs.lessons",
     },
+    "mapfs.lessons": BASE | {"mapfs.lessons", "mapfs.mounting", "mapfs.trace", "mapfs.views"},  # it mounts, and looks
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},

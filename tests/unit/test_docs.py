@@ -17,6 +17,7 @@ from mapfs.commands import mapfs
 from mapfs.commands.mount import _SETTINGS
 from mapfs.fuse import fstab
 from mapfs.fuse.control import Request
+from mapfs.lessons import NAMES
 from mapfs.sources import catalogue
 from mapfs.sources.coherency import Coherency
 from mapfs.sources.wrap import WRAPPERS, maker
@@ -253,6 +254,11 @@ def test_each_wrapper_is_documented_with_an_example(wrapper: str) -> None:
 def test_each_way_of_coherency_is_documented(terms: Coherency) -> None:
     assert f"| `{terms.value}` |" in section(SOURCES, "When the backing changes")
     assert f"- `{terms.value}`:" in section((ROOT / "docs" / "SEMANTICS.md").read_text("utf-8"), "Coherency")
+
+
+def test_each_lesson_is_documented() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| ", section(COMMANDS, "mapfs lesson"), re.MULTILINE)
+    assert [row for row in rows if not row.startswith("-")] == [*NAMES]
 
 
 def test_each_request_of_ctl_is_documented() -> None:

@@ -112,6 +112,19 @@ def test_colour_only_where_it_is_wanted() -> None:
     assert "\x1b[0m?      \x1b[0m" in line(colour=True, **{"class": None})
 
 
+def test_the_short_form_is_cut_to_its_width() -> None:
+    lines = Lines(colour=False)
+    one = {**as_json(event(1), 0), "file": "pages", "page": 3, "tid": 100, "wait_ns": 18_000}
+    assert lines.short(one, 80) == "COLD     python3/100     pages    page 3        18 us"
+    by = {"tid": 7, "pid": 7, "command": "first"}
+    assert lines.short({**one, "by": by, "wait_ns": None}, 80).endswith("      -  by first/7")
+    failed = {**one, "class": "ERROR", "error": "EIO", "reason": "a reason that goes on and on"}
+    assert lines.short(failed, 70) == "ERROR    python3/100     pages    page 3        18 us  EIO: a reaso..."
+    painted = Lines(colour=True).short(failed, 70)
+    assert painted.replace("\x1b[1;31m", "").replace("\x1b[0m", "") == lines.short(failed, 70)
+    assert lines.short(as_json(Lost(3), 0), 80).startswith("... lost 3 events")
+
+
 def test_losses_stand_out() -> None:
     lines = Lines(colour=False)
     assert lines.line(as_json(Lost(12345), 0)) == "... lost 12,345 events: overwritten before they could be recorded"
