@@ -28,8 +28,18 @@ ALLOWED = {
         "mapfs.trace",
         "mapfs.fuse",
     },
+    "mapfs.running": BASE | {"mapfs.sources.spec", "mapfs.fuse", "mapfs.running"},
     "mapfs.commands": BASE
-    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.commands", "mapfs.client"},
+    | {
+        "mapfs.sources",
+        "mapfs.tree",
+        "mapfs.trace",
+        "mapfs.views",
+        "mapfs.fuse",
+        "mapfs.running",
+        "mapfs.commands",
+        "mapfs.client",
+    },
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
