@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 import msgspec
@@ -21,7 +21,7 @@ from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import open_trace
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
-from mapfs.views.startup import Interval, profile, render
+from mapfs.views.startup import Interval, profile, render_binaries, render_starts
 from mapfs.views.summary import render as render_summary
 from mapfs.views.summary import summarise
 
@@ -129,14 +129,14 @@ def _wait(server: Server, space: namespace.Namespace, signals: program.Signals, 
     """Until nobody uses the mount any more, and its trace is complete; False where that was not waited for."""
     said = False
     while not server.ended:
-        members = space.members()
-        if at_once and members:
+        if at_once and space.members():
             return False
         if signals.child_or_end(_SAY_AFTER if not said else None):
             return False
         if not said and not server.ended:
             said = True
-            warn(f"{name} left {_told(members)} behind; waiting for the end, Ctrl-C or --no-wait leaves them alone")
+            left = _told(space.members())
+            warn(f"{name} left {left} behind; waiting for the end, which Ctrl-C or --no-wait does not")
     return True
 
 
@@ -175,8 +175,9 @@ def _conclude(
         click.echo(msgspec.json.encode(told), err=True)
         return
     console = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
-    render_summary(total, console, most=_MOST_ROWS)
-    render(found, console, most=_MOST_ROWS)
+    render_starts(found, console)
+    render_summary(replace(total, mountpoint=shlex.join(argv)), console, most=_MOST_ROWS)
+    render_binaries(found, console, most=_MOST_ROWS)
     if output:
         click.echo(f"next: mapfs summary --by label {output}", err=True)
     else:

@@ -90,6 +90,8 @@ def make(mountpoint: str, bound: Sequence[str]) -> Namespace:
             os.waitpid(pid, 0)
     if not fds:
         raise MountError(told.decode("utf-8", "surrogateescape") or "the process that makes a mount namespace ended")
+    for fd in fds:
+        os.set_inheritable(fd, False)
     return Namespace(fds[0], fds[1] if len(fds) > 1 else None)
 
 

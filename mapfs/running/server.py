@@ -19,6 +19,7 @@ from mapfs.fuse.options import MountOptions
 
 _READY, _FAILED = b"ready", b"failed "
 _END_WITHIN = 30.0  # seconds for a daemon that is told to end
+_END_ALONE_WITHIN = 5.0  # seconds for one whose mount ended: a signal would cut its end short
 _ANSWER, _FIRST_UNUSED = 3, 4
 
 
@@ -31,7 +32,7 @@ class Server:
         self.mountpoint = os.path.join(self.directory, "mount")
         self.trace = options.trace or os.path.join(self.directory, "trace.db")
         self._said = os.memfd_create("mapfs-said", os.MFD_CLOEXEC)
-        self._ended = False
+        self._ended = self._detached = False
         try:
             self.pid = self._fork(replace(options, mountpoint=self.mountpoint, trace=self.trace))
             self._pidfd = os.pidfd_open(self.pid)
@@ -60,6 +61,7 @@ class Server:
     def detach(self) -> None:
         """Takes the mount's name away: it lasts as long as a namespace has it. Raises MountError."""
         unmount(self.mountpoint, lazy=True)
+        self._detached = True
         with contextlib.suppress(OSError):
             os.rmdir(self.mountpoint)  # takes it out of the program's namespace, too
 
@@ -79,6 +81,8 @@ class Server:
 
     def close(self, *, leave: bool = False) -> None:
         """Ends the daemon, unless it is to be left to those who still use the mount."""
+        if not leave and self._detached:
+            select.select([self._pidfd], [], [], _END_ALONE_WITHIN)
         if not self.ended and not leave:
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
             if not select.select([self._pidfd], [], [], _END_WITHIN)[0]:

@@ -198,10 +198,14 @@ def _sections(labels: Labels, needed: set[int], page_size: int) -> tuple[list[Se
     return rows, sum(symbols.values()), len(symbols)
 
 
-def render(found: Profile, console: Console, *, most: int) -> None:
-    """Prints a line a start and a row an executable or library; at most `most` of the latter."""
+def render_starts(found: Profile, console: Console) -> None:
+    """Prints a line a start."""
     for start in found.starts:
         console.print(_line(start, len(found.starts) > 1), highlight=False, soft_wrap=True)
+
+
+def render_binaries(found: Profile, console: Console, *, most: int) -> None:
+    """Prints a row an executable or library, at most `most`."""
     if not found.binaries:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -226,14 +230,15 @@ def render(found: Profile, console: Console, *, most: int) -> None:
 
 def _line(start: Start, many: bool) -> Text:
     how = f"killed by {start.signal}" if start.signal else f"exit code {start.exit_code}"
-    shared = "?" if start.shared is None else f"{start.shared:,}"
-    unused = f", {start.unused:,} read ahead and not used" if start.unused else ""
-    return Text.assemble(
-        (f"start {start.number}" if many else "start", "bold"),
+    said = (
         f": {format_ns(start.took_ns)}, {how}; {start.pages:,} pages demanded, {start.refaults:,} of them again, "
-        f"waited {format_ns(start.wait_ns)}{unused}"
-        + (f"; {shared} pages shared with the starts before" if many else ""),
+        f"waited {format_ns(start.wait_ns)}"
     )
+    if start.unused:
+        said += f"; {start.unused:,} read ahead and not used"
+    if many:
+        said += f"; {'?' if start.shared is None else f'{start.shared:,}'} pages shared with the starts before"
+    return Text.assemble((f"start {start.number}" if many else "start", "bold"), said)
 
 
 def _most_of(row: BinaryRow) -> str:
