@@ -1,19 +1,21 @@
 """`mapfs run -- CMD ARGS...`: an unchanged program, its directories seen through a mount of its own."""
 
+import contextlib
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import click
 import msgspec
 from rich.console import Console
 
 from mapfs import client
-from mapfs.errors import UsageError
+from mapfs.errors import MapfsError, UsageError, reason_of
 from mapfs.fuse.options import MountOptions
 from mapfs.running import namespace, places, program
 from mapfs.running.server import Server
@@ -21,15 +23,28 @@ from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import open_trace
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
-from mapfs.views.startup import Interval, profile, render_binaries, render_starts
+from mapfs.views.startup import Interval, Profile, profile, render_binaries, render_starts
+from mapfs.views.summary import Summary, summarise
 from mapfs.views.summary import render as render_summary
-from mapfs.views.summary import summarise
+from mapfs.views.symbols import symbol_order
 
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
 _SAY_AFTER = 2.0  # seconds of waiting for what the program left behind
 _RULE = re.compile(r"(?:(?P<path>.*?):)?(?P<rule>(?:delay|error|write-error|corrupt|rate)=.*)", re.DOTALL)
 _MOST_TOLD = 5  # processes in a sentence
 _MOST_ROWS = 12  # of a table
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is to be told when the program has ended; `program` is its path in the mount."""
+
+    argv: tuple[str, ...]
+    program: str
+    output: str | None
+    symbol_order: str | None
+    quiet: bool
+    as_json: bool
 
 
 @click.command(
@@ -49,6 +64,9 @@ _MOST_ROWS = 12  # of a table
 @click.option(
     "--evidence", type=click.Choice([tiers.AUTO, *tiers.TIERS]), default=tiers.AUTO, help="As of mapfs mount."
 )
+@click.option(
+    "--symbol-order", "symbols_to", metavar="FILE", help="Write the symbols of CMD as a linker may order them."
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait for processes that the program leaves behind.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when it has ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard error when it has ended.")
@@ -63,6 +81,7 @@ def command(
     repeat: int,
     readahead: str,
     evidence: str,
+    symbols_to: str | None,
     no_wait: bool,
     quiet: bool,
     as_json: bool,
@@ -79,6 +98,8 @@ def command(
     for file, _ in single:
         if not chosen.has(file):
             raise UsageError(f"--inject {file}: it is in no --tree, and no --file")
+    if symbols_to is not None and not force and os.path.exists(symbols_to):
+        raise UsageError(f"--symbol-order {symbols_to}: it exists; replace it with --force")
     server = Server(
         MountOptions(
             mountpoint="",  # of the server's own
@@ -90,20 +111,28 @@ def command(
             evidence=evidence,
         )
     )
+    told = _Told(argv, places.name_of(os.path.realpath(path)), output, symbols_to, quiet, as_json)
     leave = False
     try:
         for file, rule in single:
             inside = client.target(server.mountpoint + file)
             client.ask(server.mountpoint, "inject", file=inside.inode, rules=[rule], clear=False)
         space = namespace.make(server.mountpoint, chosen.bound)
+        ends: list[program.Ended] = []
         with program.Signals() as signals:
             try:
                 server.detach()
-                ends = [program.run(path, argv, space, signals) for _ in range(repeat)]
+                while len(ends) < repeat and not (ends and ends[-1].signal):
+                    ends.append(program.run(path, argv, space, signals))
             finally:
                 space.close()
             leave = not _wait(server, space, signals, argv[0], at_once=no_wait)
-        _conclude(server, ends, argv, output, quiet=quiet, as_json=as_json, left=leave)
+        try:
+            _conclude(server, ends, told, left=leave)
+        except (MapfsError, OSError, sqlite3.Error) as error:  # the exit code is the program's all the same
+            warn(reason_of(error))
+        except SystemExit:  # rich, where nobody reads standard error
+            pass
     finally:
         server.close(leave=leave)
     if ends[-1].signal is not None:
@@ -146,42 +175,36 @@ def _told(members: Sequence[namespace.Member]) -> str:
     return ", ".join(names) + more if names else "processes"
 
 
-def _conclude(
-    server: Server,
-    ends: Sequence[program.Ended],
-    argv: Sequence[str],
-    output: str | None,
-    *,
-    quiet: bool,
-    as_json: bool,
-    left: bool,
-) -> None:
-    """Says on standard error how it ended, and what it demanded."""
+def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, left: bool) -> None:
+    """Says on standard error how it ended, and what it demanded. Raises MapfsError, OSError, sqlite3.Error."""
     for sentence in server.sentences():
         warn(sentence)
     name = _name_of(ends[-1].signal)
-    if name is not None and not quiet:
-        warn(f"{argv[0]} was killed by {name} ({signal.strsignal(ends[-1].signal or 0)})")
-    if quiet:
+    if name is not None and not told.quiet:
+        warn(f"{told.argv[0]} was killed by {name} ({signal.strsignal(ends[-1].signal or 0)})")
+    intervals = [Interval(one.started_ns, one.ended_ns, one.exit_code, _name_of(one.signal)) for one in ends]
+    with contextlib.closing(open_trace(server.trace).connection) as connection:
+        if not told.quiet:
+            _show(profile(connection, intervals), summarise(connection), told, left=left)
+        if told.symbol_order is not None:
+            symbols = symbol_order(connection, told.program)
+            with open(told.symbol_order, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.writelines(f"{symbol}\n" for symbol in symbols)
+
+
+def _show(found: Profile, total: Summary, told: _Told, *, left: bool) -> None:
+    if told.as_json:
+        said = {"argv": told.argv, "trace": told.output, "complete": not left}
+        click.echo(msgspec.json.encode({**said, **asdict(found), "summary": total.as_json()}), err=True)
         return
-    connection = open_trace(server.trace).connection
-    try:
-        intervals = [Interval(one.started_ns, one.ended_ns, one.exit_code, _name_of(one.signal)) for one in ends]
-        found, total = profile(connection, intervals), summarise(connection)
-    finally:
-        connection.close()
-    if as_json:
-        told = {"argv": argv, "trace": output, "complete": not left, **asdict(found), "summary": total.as_json()}
-        click.echo(msgspec.json.encode(told), err=True)
-        return
+    words = shlex.join(told.argv)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
     render_starts(found, console)
-    render_summary(replace(total, mountpoint=shlex.join(argv)), console, most=_MOST_ROWS)
+    render_summary(replace(total, mountpoint=words), console, most=_MOST_ROWS)
     render_binaries(found, console, most=_MOST_ROWS)
-    if output:
-        click.echo(f"next: mapfs summary --by label {output}", err=True)
-    else:
-        click.echo(f"next: mapfs run -o t.db -- {shlex.join(argv)}; mapfs log t.db", err=True)
+    output = told.output
+    next_one = f"mapfs summary --by label {output}" if output else f"mapfs run -o t.db -- {words}; mapfs log t.db"
+    click.echo(f"next: {next_one}", err=True)
 
 
 def _name_of(number: int | None) -> str | None:

@@ -1,5 +1,6 @@
 """`mapfs run`: real programs in a namespace of their own, compared with the same programs without mapfs."""
 
+import contextlib
 import json
 import os
 import pty
@@ -9,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mapfs.fuse.device import TYPE, mount_points
+from mapfs.fuse.device import mount_points
 from tests.mount.test_places import needs_root, readable_python  # noqa: F401 -- a fixture
 from tests.support import ROOT, WITHIN, wait_until
 
@@ -43,25 +43,26 @@ sys.exit(3)
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """No mount, no process of mapfs, and no directory of a run."""
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The runs of a test make their directories in the one that is given here, and leave none, no mount, no process."""
+    place = tmp_path / "runs"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    yield place
+    wait_until(lambda: not processes_with(f"TMPDIR={place}"), "the end of all processes", within=2.0)
+    assert [mount.path for mount in mount_points() if mount.path.startswith(str(place))] == []
+    assert list(place.iterdir()) == []
 
-    def left() -> list[str]:
-        mounts = [mount.path for mount in mount_points() if mount.type == TYPE and "mapfs-run-" in mount.path]
-        found = [str(path) for path in Path(tempfile.gettempdir()).glob("mapfs-run-*")]
-        for directory in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (directory / "cmdline").read_bytes().split(b"\0")
-                state = (directory / "stat").read_text().rpartition(") ")[2][0]
-            except OSError:
-                continue
-            if b"mapfs" in words and b"run" in words and state != "Z":
-                found.append(b" ".join(words).decode())
-        return mounts + found
 
-    before = set(left())
-    yield
-    assert set(left()) <= before
+def processes_with(setting: str) -> list[str]:
+    """The living processes that were started with this in their environment."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (directory / "environ").read_bytes().split(b"\0")
+            if setting.encode() in words and (directory / "stat").read_text().rpartition(") ")[2][0] != "Z":
+                found.append(f"{directory.name} {(directory / 'cmdline').read_bytes()!r}")
+    return found
 
 
 def run(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -173,6 +174,59 @@ def test_read_ahead_that_nobody_used_is_told(tmp_path: Path) -> None:
         assert start["pages"] - start["unused"] >= alone["pages"] - alone["refaults"] - start["unused"]
     else:
         assert start["unused"] is None
+
+
+SOURCE = """
+#define FAR __attribute__((noinline, aligned(65536)))
+FAR int never(int x) { return x * 3; }
+FAR int last(int x) { return x + 1; }
+FAR int unused(int x) { return x * 5; }
+FAR int first(int x) { return x + 2; }
+__attribute__((aligned(65536))) int main(void) { return first(last(first(0)) - 5) != 0; }
+int (*volatile kept[])(int) = {never, unused};
+"""
+
+
+def test_the_order_of_symbols_is_one_for_a_linker(tmp_path: Path) -> None:
+    """Of functions far apart, those that were called in the order of their calls; a linker puts them in this order."""
+    source, program, order = tmp_path / "a.c", tmp_path / "a", tmp_path / "order"
+    source.write_text(SOURCE)
+    build = ["gcc", "-O1", "-fno-inline", "-ffunction-sections", "-fuse-ld=gold", "-o", str(program), str(source)]
+    subprocess.run(build, check=True, timeout=WITHIN)
+    done = run("-q", "--tree", str(tmp_path), "--symbol-order", str(order), "--", str(program))
+    assert (done.returncode, done.stderr) == (0, "")
+    ours = [name for name in order.read_text().split() if name in ("never", "unused", "first", "last", "main")]
+    assert ours == ["main", "first", "last"]
+    refused = run("-q", "--symbol-order", str(order), "--", str(program))
+    assert refused.returncode == 2 and "--force" in refused.stderr
+
+    sections = tmp_path / "sections"
+    sections.write_text("".join(f".text.{name}\n" for name in ours))
+    subprocess.run([*build, f"-Wl,--section-ordering-file={sections}"], check=True, timeout=WITHIN)
+    named = subprocess.run(["nm", "-n", str(program)], capture_output=True, text=True, timeout=WITHIN, check=True)
+    placed = [line.split()[2] for line in named.stdout.splitlines() if len(line.split()) == 3]
+    assert [name for name in placed if name in ours] == ours
+    assert run("-q", "-f", "--tree", str(tmp_path), "--symbol-order", str(order), "--", str(program)).returncode == 0
+
+
+def test_without_symbols_a_sentence_and_the_programs_exit_code(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\nexit 4\n")
+    script.chmod(0o755)
+    done = run("-q", "--symbol-order", str(tmp_path / "order"), "--", str(script))
+    assert done.returncode == 4 and "it must be an ELF file that is not stripped" in done.stderr
+    assert not (tmp_path / "order").exists()
+
+
+def test_standard_error_that_nobody_reads_does_not_change_the_exit_code() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as closed:
+        done = subprocess.run(
+            [*RUN, "--", "sh", "-c", "exit 3"],
+            stdin=subprocess.DEVNULL, stderr=closed, timeout=WITHIN, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 3
 
 
 def test_a_tree_of_its_own_and_a_single_file(tmp_path: Path) -> None:
@@ -406,7 +460,7 @@ def test_a_program_that_leaves_a_daemon_behind(how: str, tmp_path: Path) -> None
     assert any("decimal" in name for name in requested(trace))
 
 
-def test_kill_9_of_mapfs_leaves_the_program_and_then_nothing(tmp_path: Path) -> None:
+def test_kill_9_of_mapfs_leaves_the_program_and_then_nothing(tmp_path: Path, nothing_is_left: Path) -> None:
     """The program is served on; daemon and mount end with it."""
     trace, pipe = tmp_path / "t.db", tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -417,7 +471,7 @@ def test_kill_9_of_mapfs_leaves_the_program_and_then_nothing(tmp_path: Path) -> 
     ) as process:  # fmt: skip
         assert process.stdout
         bash = os.pidfd_open(int(process.stdout.readline()))
-        place = next(Path(tempfile.gettempdir()).glob("mapfs-run-*"))
+        place = next(nothing_is_left.glob("mapfs-run-*"))
         process.kill()
         process.wait(WITHIN)
         pipe.write_text("still served\n")
