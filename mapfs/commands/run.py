@@ -100,44 +100,52 @@ def command(
             raise UsageError(f"--inject {file}: it is in no --tree, and no --file")
     if symbols_to is not None and not force and os.path.exists(symbols_to):
         raise UsageError(f"--symbol-order {symbols_to}: it exists; replace it with --force")
-    server = Server(
-        MountOptions(
-            mountpoint="",  # of the server's own
-            files=chosen.specs(everywhere),
-            readahead=parse_size(readahead),
-            allow_other=os.geteuid() == 0,
-            trace=os.path.abspath(output) if output else None,
-            replace_trace=force,
-            evidence=evidence,
-        )
-    )
     told = _Told(argv, places.name_of(os.path.realpath(path)), output, symbols_to, quiet, as_json)
-    leave = False
-    try:
-        for file, rule in single:
-            inside = client.target(server.mountpoint + file)
-            client.ask(server.mountpoint, "inject", file=inside.inode, rules=[rule], clear=False)
-        space = namespace.make(server.mountpoint, chosen.bound)
-        ends: list[program.Ended] = []
-        with program.Signals() as signals:
+    options = MountOptions(
+        mountpoint="",  # of the server's own
+        files=chosen.specs(everywhere),
+        readahead=parse_size(readahead),
+        allow_other=os.geteuid() == 0,
+        trace=os.path.abspath(output) if output else None,
+        replace_trace=force,
+        evidence=evidence,
+    )
+    with program.Signals() as signals:
+        server = Server(options)
+        leave = False
+        try:
+            for file, rule in single:
+                inside = client.target(server.mountpoint + file)
+                client.ask(server.mountpoint, "inject", file=inside.inode, rules=[rule], clear=False)
+            space = namespace.make(server.mountpoint, chosen.bound)
             try:
                 server.detach()
-                while len(ends) < repeat and not (ends and ends[-1].signal):
-                    ends.append(program.run(path, argv, space, signals))
+                ends, end = _starts(path, argv, repeat, space, signals)
             finally:
                 space.close()
             leave = not _wait(server, space, signals, argv[0], at_once=no_wait)
-        try:
-            _conclude(server, ends, told, left=leave)
-        except (MapfsError, OSError, sqlite3.Error) as error:  # the exit code is the program's all the same
-            warn(reason_of(error))
-        except SystemExit:  # rich, where nobody reads standard error
-            pass
-    finally:
-        server.close(leave=leave)
-    if ends[-1].signal is not None:
-        program.die_of(ends[-1].signal)
+            if ends:
+                _conclude(server, ends, told, left=leave)
+        finally:
+            server.close(leave=leave)
+    if end is not None:
+        program.die_of(end)
     sys.exit(ends[-1].exit_code)
+
+
+def _starts(
+    path: str, argv: tuple[str, ...], repeat: int, space: namespace.Namespace, signals: program.Signals
+) -> tuple[list[program.Ended], int | None]:
+    """How each start ended, and the signal to end by: that of the last start, or one that came before a start."""
+    ends: list[program.Ended] = []
+    while len(ends) < repeat:
+        end = signals.end()
+        if end is None:
+            ends.append(program.run(path, argv, space, signals))
+            end = ends[-1].signal
+        if end is not None:
+            return ends, end
+    return ends, None
 
 
 def _rules(given: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -176,20 +184,25 @@ def _told(members: Sequence[namespace.Member]) -> str:
 
 
 def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, left: bool) -> None:
-    """Says on standard error how it ended, and what it demanded. Raises MapfsError, OSError, sqlite3.Error."""
+    """Says on standard error how it ended, and what it demanded; never raises: the exit code is the program's."""
     for sentence in server.sentences():
         warn(sentence)
     name = _name_of(ends[-1].signal)
     if name is not None and not told.quiet:
         warn(f"{told.argv[0]} was killed by {name} ({signal.strsignal(ends[-1].signal or 0)})")
     intervals = [Interval(one.started_ns, one.ended_ns, one.exit_code, _name_of(one.signal)) for one in ends]
-    with contextlib.closing(open_trace(server.trace).connection) as connection:
-        if not told.quiet:
-            _show(profile(connection, intervals), summarise(connection), told, left=left)
-        if told.symbol_order is not None:
-            symbols = symbol_order(connection, told.program)
-            with open(told.symbol_order, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.writelines(f"{symbol}\n" for symbol in symbols)
+    try:
+        with contextlib.closing(open_trace(server.trace).connection) as connection:
+            if not told.quiet:
+                _show(profile(connection, intervals), summarise(connection), told, left=left)
+            if told.symbol_order is not None:
+                symbols = symbol_order(connection, told.program)
+                with open(told.symbol_order, "w", encoding="utf-8", errors="surrogateescape") as file:
+                    file.writelines(f"{symbol}\n" for symbol in symbols)
+    except (MapfsError, OSError, sqlite3.Error) as error:
+        warn(reason_of(error))
+    except SystemExit:  # by rich, where nobody reads standard error
+        pass
 
 
 def _show(found: Profile, total: Summary, told: _Told, *, left: bool) -> None:

@@ -51,6 +51,7 @@ class Signals:
     """While the block runs, signals to this process wait until they are asked for."""
 
     def __enter__(self) -> "Signals":
+        self._ends = {number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN}
         self._child = signal.getsignal(signal.SIGCHLD)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it gets no status of a child
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
@@ -69,9 +70,14 @@ class Signals:
 
     def child_or_end(self, within: float | None) -> bool:
         """Waits for a child's end (False), at most `within` seconds, or for a signal to end (True)."""
-        wanted = _ENDS | {signal.SIGCHLD}
+        wanted = self._ends | {signal.SIGCHLD}
         got = signal.sigwaitinfo(wanted) if within is None else signal.sigtimedwait(wanted, within)
-        return got is not None and got.si_signo in _ENDS
+        return got is not None and got.si_signo in self._ends
+
+    def end(self) -> int | None:
+        """A signal to end that came while no program ran."""
+        got = signal.sigtimedwait(self._ends, 0)
+        return got.si_signo if got is not None else None
 
 
 def run(path: str, argv: tuple[str, ...], namespace: Namespace, signals: Signals) -> Ended:

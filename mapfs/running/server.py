@@ -113,6 +113,7 @@ def _serve(options: MountOptions, answer: int, said: int) -> None:
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever runs a program waits for them
         _only_own_descriptors(answer, said)
         os.chdir("/")
         from mapfs.fuse.daemon import Mount  # pyfuse3 and trio are for those who serve

@@ -23,16 +23,14 @@ _KERNEL, _REQUESTS = "kernel", "requests"
 _ELF_BEGIN = "(ELF header)"  # the label of the first bytes of an ELF file
 _MOST_SECTIONS = 4  # in a row
 
-# what was asked for, and what was got without asking, of the newest version of each file
+# what was asked for, and what was got without asking
 _SPAN = "e.offset / m.page_size, max(1, (e.offset + e.size + m.page_size - 1) / m.page_size - e.offset / m.page_size)"
-_NEWEST = "e.file IN (SELECT max(id) FROM files GROUP BY path)"
 _REQUESTED = f"""
     SELECT e.file, {_SPAN}, e.demanded, e.wait_ns, e.refaults FROM requests e CROSS JOIN mount m
-    WHERE e.op = 1 AND e.errno = 0 AND e.direct = 0 AND e.time_ns >= ? AND e.time_ns < ? AND {_NEWEST}
-    ORDER BY e.serial"""  # noqa: S608 -- constants of this module
+    WHERE e.op = 1 AND e.errno = 0 AND e.direct = 0 AND e.time_ns >= ? AND e.time_ns < ?"""  # noqa: S608 -- constants
 _GOT = f"""
     SELECT e.file, {_SPAN} FROM faults e CROSS JOIN mount m
-    WHERE e.time_ns >= ? AND e.time_ns < ? AND {_NEWEST}"""  # noqa: S608 -- constants of this module
+    WHERE e.time_ns >= ? AND e.time_ns < ?"""  # noqa: S608 -- constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start. `pages` were demanded by `demands` requests, some of them again (`refaults`), and waited for `wait_ns`
-    in all; `shared` pages were there before. `unused` pages were read ahead, and nobody used them before its end.
+    """One start. `pages` were demanded by `demands` requests, which waited for `wait_ns` in all; `refaults` pages had
+    been demanded before, in any start. `shared` pages were there before it began. `unused` pages were read ahead, and
+    nobody used them before its end.
     """
 
     number: int
@@ -98,6 +97,14 @@ class Profile:
     binaries: list[BinaryRow]
 
 
+@dataclass(frozen=True, slots=True)
+class _Tells:
+    """What the trace can tell: without losses, and by its evidence."""
+
+    shared: bool
+    unused: bool
+
+
 @dataclass(slots=True)
 class _Pages:
     """Of one file in one start."""
@@ -110,20 +117,22 @@ class _Pages:
 def profile(db: sqlite3.Connection, intervals: Sequence[Interval]) -> Profile:
     """Asks the trace, and the executables and libraries that it names for their sections and symbols."""
     (evidence,) = db.execute("SELECT evidence FROM mount").fetchone()
+    complete = db.execute("SELECT count(*) FROM losses").fetchone() == (0,)
+    tells = _Tells(shared=complete and evidence != _REQUESTS, unused=complete and evidence == _KERNEL)
     starts: list[Start] = []
     before: dict[int, set[int]] = {}
     first: dict[int, _Pages] = {}
     for number, interval in enumerate(intervals, 1):
-        start, pages = _start(db, number, interval, before, evidence)
+        start, pages = _start(db, number, interval, before, tells)
         starts.append(start)
         first = first or pages
         for file, one in pages.items():
             before.setdefault(file, set()).update(one.requested)
-    return Profile(evidence, starts, _binaries(db, first, evidence))
+    return Profile(evidence, starts, _binaries(db, first, tells))
 
 
 def _start(
-    db: sqlite3.Connection, number: int, interval: Interval, before: dict[int, set[int]], evidence: str
+    db: sqlite3.Connection, number: int, interval: Interval, before: dict[int, set[int]], tells: _Tells
 ) -> tuple[Start, dict[int, _Pages]]:
     bounds = interval.started_ns, interval.ended_ns
     pages: dict[int, _Pages] = {}
@@ -131,7 +140,8 @@ def _start(
     for file, at, count, demanded, wait_ns, again in db.execute(_REQUESTED, bounds):
         one = pages.setdefault(file, _Pages())
         one.requested.update(range(at, at + count))
-        one.demanded.update((at,) if count == 1 and evidence != _KERNEL else () if demanded is None else (demanded,))
+        if demanded is not None:
+            one.demanded.add(demanded)
         demands, refaults, wait = demands + 1, refaults + again, wait + wait_ns
     for file, at, count in db.execute(_GOT, bounds):
         pages.setdefault(file, _Pages()).got.update(range(at, at + count))
@@ -146,13 +156,13 @@ def _start(
         pages=sum(len(one.requested) for one in pages.values()),
         refaults=refaults,
         wait_ns=wait,
-        shared=None if evidence == _REQUESTS else shared,
-        unused=unused if evidence == _KERNEL else None,
+        shared=shared if tells.shared else None,
+        unused=unused if tells.unused else None,
     )
     return start, pages
 
 
-def _binaries(db: sqlite3.Connection, pages: dict[int, _Pages], evidence: str) -> list[BinaryRow]:
+def _binaries(db: sqlite3.Connection, pages: dict[int, _Pages], tells: _Tells) -> list[BinaryRow]:
     """The ELF files among them, those with the most needed pages first."""
     (page_size,) = db.execute("SELECT page_size FROM mount").fetchone()
     sizes = dict(db.execute("SELECT id, size FROM files"))
@@ -163,7 +173,7 @@ def _binaries(db: sqlite3.Connection, pages: dict[int, _Pages], evidence: str) -
         if labels is None or labels.at(0) != _ELF_BEGIN:
             continue
         one = pages[file]
-        unused = one.requested - one.demanded - one.got if evidence == _KERNEL else set[int]()
+        unused = one.requested - one.demanded - one.got if tells.unused else set[int]()
         needed = (one.requested | one.got) - unused
         sections, symbols, of_symbols = _sections(labels, needed, page_size)
         rows.append(
@@ -173,7 +183,7 @@ def _binaries(db: sqlite3.Connection, pages: dict[int, _Pages], evidence: str) -
                 of_pages=page_count(sizes[file], page_size),
                 needed=len(needed),
                 bytes=sum(min(page_size, sizes[file] - page * page_size) for page in needed),
-                unused=len(unused) if evidence == _KERNEL else None,
+                unused=len(unused) if tells.unused else None,
                 symbols=symbols,
                 of_symbols=of_symbols,
                 sections=sections,
@@ -231,7 +241,7 @@ def render_binaries(found: Profile, console: Console, *, most: int) -> None:
 def _line(start: Start, many: bool) -> Text:
     how = f"killed by {start.signal}" if start.signal else f"exit code {start.exit_code}"
     said = (
-        f": {format_ns(start.took_ns)}, {how}; {start.pages:,} pages demanded, {start.refaults:,} of them again, "
+        f": {format_ns(start.took_ns)}, {how}; {start.pages:,} pages demanded, {start.refaults:,} re-faults, "
         f"waited {format_ns(start.wait_ns)}"
     )
     if start.unused:

@@ -30,7 +30,9 @@ def with_libraries(program: str, into: Path) -> list[str]:
 
 
 def test_the_pages_of_two_starts_are_those_of_the_kernel(tmp_path: Path) -> None:
-    """The program waits before it executes what is watched, so that the kernel can be asked about its mount."""
+    """The program waits before it executes what is watched, so that the kernel can be asked about its mount, and the
+    mount is held until the kernel's answer is read.
+    """
     git = shutil.which("git")
     assert git
     tree, trace, once = tmp_path / "tree", tmp_path / "t.db", tmp_path / "once"
@@ -43,11 +45,18 @@ def test_the_pages_of_two_starts_are_those_of_the_kernel(tmp_path: Path) -> None
         ],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     ) as process:  # fmt: skip
-        assert process.stdout
-        pid = int(process.stdout.readline())
-        with watching(f"/proc/{pid}/root{tree}") as instance:
-            out, err = process.communicate("go\n", timeout=WITHIN)
-            seen = instance.read()
+        assert process.stdin and process.stdout and process.stderr
+        where = f"/proc/{int(process.stdout.readline())}/root{tree}"
+        held = os.open(where, os.O_PATH)  # as long as it is, the device number is no other mount's
+        try:
+            with watching(where) as instance:
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                assert "left processes behind" in process.stderr.readline()
+                seen = instance.read()
+        finally:
+            os.close(held)
+        out, err = process.communicate(timeout=WITHIN)
     assert (process.returncode, out.count("git version")) == (0, 2), err
     said, found = json.loads(err), recorded(trace)
     assert said["evidence"] == "kernel"

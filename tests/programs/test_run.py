@@ -229,6 +229,13 @@ def test_standard_error_that_nobody_reads_does_not_change_the_exit_code() -> Non
     assert done.returncode == 3
 
 
+def test_a_run_within_a_run() -> None:
+    """The mirror of a mirror."""
+    done = run("-q", "--", *RUN, "--json", "--", "echo", "nested")
+    assert (done.returncode, done.stdout) == (0, "nested\n")
+    assert json.loads(done.stderr)["starts"][0]["pages"] > 0
+
+
 def test_a_tree_of_its_own_and_a_single_file(tmp_path: Path) -> None:
     """Only what was named is seen, under the path that it has; what is written is written."""
     tree = tmp_path / "tree"
@@ -312,6 +319,21 @@ def test_a_signal_to_mapfs_reaches_the_program() -> None:
     assert (out, process.returncode) == ("asked to end\n", 5)
 
 
+def test_a_signal_that_comes_before_the_program_is_started_ends_it_all() -> None:
+    """The program that would be started a second time is not, and nothing is left."""
+    with subprocess.Popen(
+        [*RUN, "--repeat", "100000", "--", "sh", "-c", "echo up; trap '' TERM"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        process.stdout.readline()
+        while process.poll() is None:  # until it comes between two starts: a program may ignore it
+            process.send_signal(signal.SIGTERM)
+            if not process.stdout.readline():
+                break
+        assert process.wait(WITHIN) == -signal.SIGTERM
+
+
 class Terminal:
     """A shell with job control on a terminal of its own."""
 
@@ -362,8 +384,8 @@ def test_ctrl_c_ends_the_program_and_mapfs_tells_what_it_needed(terminal: Termin
 
 
 def test_ctrl_c_is_the_programs_own_matter(terminal: Terminal) -> None:
-    script = """'trap "echo caught" INT; echo up; sleep 600; exit 4'"""
-    terminal.type(command("-q", "--", "bash", "-c", script) + "\n")
+    code = "import signal; signal.pthread_sigmask(0, {2}); print('up'); signal.sigwait({2}); print('caught'); exit(4)"
+    terminal.type(command("-q", "--", sys.executable, "-uc", f'"{code}"') + "\n")
     terminal.wait_for(r"\nup\n")
     terminal.type("\x03")
     terminal.wait_for(r"caught\n.*\$ $")
@@ -502,10 +524,10 @@ def test_nobody_else_sees_the_mount(tmp_path: Path) -> None:
 USERS = """
 set -u
 cd "$HOME"
-printf 'int main(void) { return 0; }' > unused.c
 "$PYTHON" -m mapfs run -o t.db --json -- bash -c 'id -u; id -g; ls -d /usr; exit 3' 2> said
 echo "code $?"
 tail -1 said
+"$PYTHON" -m mapfs run --json --repeat 2 -- true 2>&1
 "$PYTHON" -m mapfs run -q -- "$PYTHON" -c 'import json, os; print(json.dumps(os.getuid()))'
 echo "code $?"
 grep -c mapfs-run- /proc/self/mountinfo
@@ -521,12 +543,15 @@ def test_a_plain_user_runs_a_program_in_a_user_namespace(
     tmp_path: Path,
 ) -> None:
     done = _as_user(readable_python, tmp_path, USERS)
-    uid, gid, listed, code, said, second, second_code, mounts, *rest = done.stdout.splitlines()
+    uid, gid, listed, code, said, repeated, second, second_code, mounts, *rest = done.stdout.splitlines()
     assert (uid, gid, listed, code) == ("65534", "65534", "/usr", "code 3"), done.stderr
     assert (second, second_code, mounts, rest) == ("65534", "code 0", "0", [])
     told = json.loads(said)
     assert told["starts"][0]["pages"] > 0
-    assert any(".text" in {one["section"] for one in row["sections"]} for row in told["binaries"])
+    one, two = json.loads(repeated)["starts"]
+    assert one["pages"] > 0 and two["pages"] == 0
+    assert 0 < two["shared"] <= one["pages"], "by page faults alone, where not all are seen"
+    assert any(".text" in {part["section"] for part in row["sections"]} for row in told["binaries"])
 
 
 FORBID = """
