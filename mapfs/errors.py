@@ -33,6 +33,17 @@ class TraceError(MapfsError):
     """A trace cannot be written, or what was given is not a trace."""
 
 
+class ProgramError(MapfsError):
+    """A program cannot be started; ends with the exit code that shells have for it."""
+
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class EvidenceError(MapfsError):
     """Evidence beyond the requests cannot be had: why, and what helps."""
 

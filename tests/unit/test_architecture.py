@@ -28,6 +28,7 @@ ALLOWED = {
         "mapfs.trace",
         "mapfs.fuse",
     },
+    "mapfs.running": BASE | {"mapfs.sources.spec", "mapfs.fuse", "mapfs.running"},
     "mapfs.commands": BASE
     | {
         "mapfs.sources",
@@ -40,6 +41,7 @@ ALLOWED = {
         "mapfs.systemd",
         "mapfs.completing",
         "mapfs.lessons",
+        "mapfs.running",
     },
     "mapfs.lessons": BASE | {"mapfs.lessons", "mapfs.mounting", "mapfs.trace", "mapfs.views"},  # it mounts, and looks
     "mapfs.__main__": {"mapfs.commands"},
