@@ -80,6 +80,11 @@ class Collector:
         while len(self._counts) > self._most_counts:
             os.close(self._counts.popleft()[1].fd)
 
+    def stop(self) -> None:
+        """The mount is over: its device number may be another mount's by now, whose samples are none of ours."""
+        for fd in (*(ring.fd for _, ring in self._rings), *(count.fd for _, count in self._counts)):
+            perf.disable(fd)
+
     def known(self, fact: FileFact | ThreadFact) -> None:
         """The daemon told who somebody is, or what."""
         if isinstance(fact, FileFact):
