@@ -17,6 +17,7 @@ import msgspec
 
 from mapfs.errors import MapfsError
 from mapfs.fuse import device
+from mapfs.running import namespace
 from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import mount_events, mount_stats
 from mapfs.units import PAGE_SIZE, format_ns
@@ -67,6 +68,7 @@ def _findings() -> Iterator[Finding]:
     yield from _trial()
     yield from evidence()
     yield from _others()
+    yield from _namespace()
     yield from _readahead()
 
 
@@ -152,6 +154,15 @@ def _others() -> Iterator[Finding]:
         yield Finding("ok", "--allow-other is possible: /etc/fuse.conf says user_allow_other")
     else:
         yield Finding("note", "--allow-other is not possible", "put a line user_allow_other into /etc/fuse.conf")
+
+
+def _namespace() -> Iterator[Finding]:
+    error = namespace.refused()
+    if error is None:
+        yield Finding("ok", "mapfs run is possible: this user may make a mount namespace")
+    else:
+        why, _, remedy = str(error).partition("; ")
+        yield Finding("note", f"mapfs run is not possible: {why}", remedy)
 
 
 def _readahead() -> Iterator[Finding]:

@@ -166,21 +166,22 @@ def _wait(server: Server, space: namespace.Namespace, signals: program.Signals, 
     """Until nobody uses the mount any more, and its trace is complete; False where that was not waited for."""
     said = False
     while not server.ended:
-        if at_once and space.members():
+        if at_once and (said or space.members()):
             return False
         if signals.child_or_end(_SAY_AFTER if not said else None):
             return False
         if not said and not server.ended:
             said = True
-            left = _told(space.members())
-            warn(f"{name} left {left} behind; waiting for the end, which Ctrl-C or --no-wait does not")
+            members = space.members()
+            why = f"left {_told(members)} behind" if members else "has ended, and its mount is still in use"
+            warn(f"{name} {why}; waiting for the end, which Ctrl-C or --no-wait does not")
     return True
 
 
 def _told(members: Sequence[namespace.Member]) -> str:
     names = [f"{member.command}/{member.pid}" for member in members[:_MOST_TOLD]]
     more = f" and {len(members) - _MOST_TOLD} more" if len(members) > _MOST_TOLD else ""
-    return ", ".join(names) + more if names else "processes"
+    return ", ".join(names) + more
 
 
 def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, left: bool) -> None:

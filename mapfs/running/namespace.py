@@ -95,6 +95,15 @@ def make(mountpoint: str, bound: Sequence[str]) -> Namespace:
     return Namespace(fds[0], fds[1] if len(fds) > 1 else None)
 
 
+def refused() -> MountError | None:
+    """Why this user can make none; None: it can."""
+    try:
+        make("", ()).close()
+    except MountError as error:
+        return error
+    return None
+
+
 def _make(answer: socket.socket, mountpoint: str, bound: Sequence[str]) -> None:
     """The life of the process that makes it; never returns. It imports nothing: /usr may be behind the mount."""
     try:

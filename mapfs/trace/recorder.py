@@ -117,6 +117,8 @@ class Recorder:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(ring.wake)
             pace.hurry()
+            if self.evidence is not None:
+                self.evidence.stop()
             while self._drain(final=True):
                 pass
             nursery.cancel_scope.cancel()

@@ -52,7 +52,7 @@ def test_the_pages_of_two_starts_are_those_of_the_kernel(tmp_path: Path) -> None
             with watching(where) as instance:
                 process.stdin.write("go\n")
                 process.stdin.flush()
-                assert "left processes behind" in process.stderr.readline()
+                assert "its mount is still in use" in process.stderr.readline()
                 seen = instance.read()
         finally:
             os.close(held)

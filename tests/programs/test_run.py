@@ -19,7 +19,7 @@ import pytest
 
 from mapfs.fuse.device import mount_points
 from tests.mount.test_places import needs_root, readable_python  # noqa: F401 -- a fixture
-from tests.support import ROOT, WITHIN, wait_until
+from tests.support import ROOT, WITHIN, mapfs, wait_until
 
 RUN = [sys.executable, "-m", "mapfs", "run"]
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -567,15 +567,22 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 @needs_root
 def test_where_namespaces_are_forbidden_a_sentence_says_what_helps() -> None:
     """By a filter of system calls (seccomp(2)), as a container has it."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORBID, *RUN[1:], "--", "true"],
-        capture_output=True, text=True, timeout=WITHIN, check=False, cwd=ROOT,
-    )  # fmt: skip
+
+    def forbidden(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", FORBID, "-m", "mapfs", *args],
+            capture_output=True, text=True, timeout=WITHIN, check=False, cwd=ROOT,
+        )  # fmt: skip
+
+    done = forbidden("run", "--", "true")
     assert done.returncode == 1
     assert re.fullmatch(
         r"mapfs: cannot make a private mount namespace: unshare: Operation not permitted; run as root, or [^\n]*\n",
         done.stderr,
     )
+    said = forbidden("doctor")
+    assert said.returncode == 0 and "--  mapfs run is not possible: cannot make" in said.stdout
+    assert "ok  mapfs run is possible" in mapfs("doctor").stdout
 
 
 def _as_user(python: str, scratch: Path, script: str) -> subprocess.CompletedProcess[str]:

@@ -80,6 +80,11 @@ class Collector:
         if self._maps is not None:
             self._maps.watch(pid)
 
+    def stop(self) -> None:
+        """The mount is over: its device number may be another mount's by now, whose samples are none of ours."""
+        for fd in (*(ring.fd for _, ring in self._rings), *(count.fd for _, count in self._counts)):
+            perf.disable(fd)
+
     def known(self, fact: FileFact | ThreadFact) -> None:
         """The daemon told who somebody is, or what."""
         if isinstance(fact, FileFact):

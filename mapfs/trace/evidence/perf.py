@@ -35,7 +35,7 @@ _CLOCK_MONOTONIC = 1
 _NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331}
 _CLOEXEC = 1 << 3
 _ATTR_SIZE = 136
-_ENABLE, _SET_OUTPUT = 0x2400, 0x2405  # _IO('$', n)
+_ENABLE, _DISABLE, _SET_OUTPUT = 0x2400, 0x2401, 0x2405  # _IO('$', n)
 _SET_FILTER = 1 << 30 | struct.calcsize("P") << 16 | ord("$") << 8 | 6  # _IOW('$', 6, char *)
 _HEAD = struct.Struct("@Q")
 _LOST = struct.Struct("@QQ")  # what read(2) gives: the count, and the lost
@@ -77,6 +77,11 @@ def set_output(fd: int, ring: int) -> None:
 def enable(fd: int) -> None:
     """Samples come from now on."""
     fcntl.ioctl(fd, _ENABLE, 0)
+
+
+def disable(fd: int) -> None:
+    """Samples nothing from here on; what it has can still be read."""
+    fcntl.ioctl(fd, _DISABLE, 0)
 
 
 def online_cpus() -> list[int]:
