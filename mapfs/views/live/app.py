@@ -21,7 +21,16 @@ from mapfs.views.live.model import Event, Process
 from mapfs.views.live.pane import Pane, Table
 from mapfs.views.live.player import Player
 from mapfs.views.live.question import Question
-from mapfs.views.live.tables import ORDERS, earlier_line, file_columns, file_rows, process_columns, process_rows
+from mapfs.views.live.tables import (
+    ORDERS,
+    earlier_line,
+    file_cells,
+    file_columns,
+    file_keys,
+    process_cells,
+    process_columns,
+    process_keys,
+)
 from mapfs.views.live.words import keyed, matcher
 
 _TICK = 0.04  # seconds between two looks for events
@@ -132,10 +141,17 @@ class LiveApp(App[None]):
         self.query_one("#header", Pane).show(header(player, self.size.width))
         self._choose_file()
         self.files.show_rows(
-            file_columns(self.order), file_rows(model, self.order, now), earlier_line(model.earlier_files)
+            file_columns(self.order),
+            file_keys(model, self.order, now),
+            lambda name: file_cells(model, name, now),
+            earlier_line(model.earlier_files),
         )
-        rows = process_rows(model, self.order, now, plain=self.plain)
-        self.processes.show_rows(process_columns(self.order), rows, earlier_line(model.earlier_processes))
+        self.processes.show_rows(
+            process_columns(self.order),
+            process_keys(model, self.order, now),
+            lambda number: process_cells(model, number, now, plain=self.plain),
+            earlier_line(model.earlier_processes),
+        )
         speed = player.speed if player.feed.recorded else 1.0
         self.map.show_file(model, model.files.get(self.files.chosen), now, speed)
         self.log_pane.show_log(model, self.words)

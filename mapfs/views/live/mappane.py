@@ -3,6 +3,8 @@ often they were demanded. What happens just now is a `*`.
 """
 
 from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -60,17 +62,16 @@ class MapPane(Pane, can_focus=True):
         self._fit(pages, model.mount.page_size)
         frame = self._frame
         cells = list(cells_of(frame, file, pages)) if self._count else []
-        lines = [self.heading(self._title(file, model))]
         newest_ms = (now_ns - (model.first_ns or now_ns)) // 1_000_000
-        flash_ms = max(1, int(_FLASH_NS * max(speed, 0.001)) // 1_000_000)
+        fresh_ms = newest_ms - max(1, int(_FLASH_NS * speed) // 1_000_000)
         known = model.resident(file) is not None
+        glyphs = [self._glyph(cell, model, known=known, fresh=cell.seen.at_ms > fresh_ms) for cell in cells]
+        lines = [self.heading(self._title(file, model))]
         for start in range(0, len(cells), frame.width):
-            line = Text(
-                f"{(frame.first + start * frame.each) * model.mount.page_size:#x}".rjust(self._gutter - 1) + " ", "dim"
-            )
-            for cell in cells[start : start + frame.width]:
-                fresh = bool(cell.seen.kind) and newest_ms - cell.seen.at_ms < flash_ms
-                line.append(*self._glyph(cell, model, known=known, fresh=fresh))
+            offset = (frame.first + start * frame.each) * model.mount.page_size
+            line = Text().append(f"{offset:#x}".rjust(self._gutter - 1) + " ", "dim")
+            for style, run in groupby(glyphs[start : start + frame.width], key=itemgetter(1)):
+                line.append("".join(glyph for glyph, _ in run), style)
             lines.append(line)
         height = self.size.height - 2
         lines = lines[:height] + [Text()] * (height - len(lines))
@@ -99,7 +100,7 @@ class MapPane(Pane, can_focus=True):
             if model.followed is None
             else f"of {visible(model.followed.process.name)}, by {self.mode}"
         )
-        return Text.assemble("PAGES ", visible(file.name), f"  {where}  a cell is {each}, {what}")
+        return Text.assemble("PAGES  ", visible(file.name), f"  {where}, a cell is {each}, {what}")
 
     def _glyph(self, cell: Cell, model: Model, *, known: bool, fresh: bool) -> tuple[str, str]:
         """The character and the style of a cell."""
@@ -135,14 +136,11 @@ class MapPane(Pane, can_focus=True):
         for cell in cells:
             if cell.seen.kind:
                 found[(*self._paint(cell, model), self._called(cell, model))] += 1
-        text = Text(no_wrap=True)
+        left = ("lower case: left the cache" if self.plain else "░ left the cache") if known else "still there: ?"
+        others = "  - others'" if model.followed is not None else ""
+        text = Text().append(f"* now  · untouched  {left}{others}  ", "dim")
         for (colour, letter, name), _ in found.most_common(8):
             text.append(f"{letter} " if self.plain else "█ ", colour).append(f"{visible(name)}  ")
-        if self.plain:
-            text.append("lower case: left the cache  " if known else "", "dim")
-        else:
-            text.append("░ left the cache  " if known else "in memory? unknown  ", "dim")
-        text.append("* now  · untouched", "dim")
         text.truncate(self.size.width, overflow="ellipsis")
         return text
 
@@ -173,7 +171,7 @@ class MapPane(Pane, can_focus=True):
         members = self._frame.pages_of(self._frame.cell_of(self.cursor))
         (cell,) = cells_of(Frame(members.start, members.stop, max(1, len(members)), 1), file, pages)
         which = f"page {members.start:,}" if len(members) == 1 else f"pages {members.start:,}-{members.stop - 1:,}"
-        text = Text(f"{which} at {members.start * model.mount.page_size:#x}: ", "bold")
+        text = Text().append(f"{which} at {members.start * model.mount.page_size:#x}: ", "bold")
         if not cell.seen.kind:
             return text.append("nothing happened here")
         process = model.numbers.get(cell.seen.who)

@@ -35,6 +35,14 @@ class Bits:
 
     def add(self, first: int, count: int = 1) -> None:
         """Adds `count` pages from `first` on."""
+        if count == 1:  # as nearly always
+            word, at = self._words.get(first // _BITS), first % _BITS
+            if word is not None:
+                mask = 1 << (at & 7)
+                if not word[at >> 3] & mask:
+                    word[at >> 3] |= mask
+                    self.count += 1
+                return
         for number, at, here in self._spans(first, count):
             word = self._words.get(number)
             if word is None:

@@ -2,7 +2,7 @@
 (ssh) carries little; and tables with a row that is chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -78,23 +78,27 @@ class Table(Pane, can_focus=True):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.keys: list[Any] = []
+        self.keys: Sequence[Any] = []
         self.chosen: Any = None
         self._top = 0
 
     def show_rows(
-        self, columns: Sequence[Column], rows: Sequence[tuple[Any, Sequence[Text]]], last: Text | None = None
+        self,
+        columns: Sequence[Column],
+        keys: Sequence[Any],
+        cells: Callable[[Any], Sequence[Text]],
+        last: Text | None = None,
     ) -> None:
-        """Rows are a key and a cell a column; `last` stands below them."""
-        self.keys = [key for key, _ in rows]
+        """`cells` gives a cell a column, of those rows that there is room for; `last` stands below them."""
+        self.keys = keys
         room = max(1, self.size.height - 1 - (last is not None))
-        at = self.keys.index(self.chosen) if self.chosen in self.keys else 0
-        self._top = max(0, min(self._top, len(rows) - room))
+        at = keys.index(self.chosen) if self.chosen in keys else 0
+        self._top = max(0, min(self._top, len(keys) - room))
         self._top = max(min(self._top, at), at - room + 1)
         widths = self._widths(columns)
         lines = [self.heading(_row([Text(column.name) for column in columns], widths))]
-        for key, cells in rows[self._top : self._top + room]:
-            line = _row(cells, widths)
+        for key in keys[self._top : self._top + room]:
+            line = _row(cells(key), widths)
             if key == self.chosen:
                 line.stylize("reverse" if self.has_focus else "bold")
             lines.append(line)

@@ -1,17 +1,17 @@
 """The rows of the two tables: files and processes, from the model."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.text import Text
 
 from mapfs.units import format_ns
 from mapfs.views.lines import visible
-from mapfs.views.live.model import MOST_READERS, Earlier, File, Model, Process
+from mapfs.views.live.model import MOST_READERS, Earlier, File, Model
 from mapfs.views.live.pane import Column
 from mapfs.views.live.words import process_colour, process_letter
 
 ORDERS = ("demands", "/s", "name")
-Rows = list[tuple[Any, list[Text]]]
 
 
 def file_columns(order: str) -> list[Column]:
@@ -19,19 +19,19 @@ def file_columns(order: str) -> list[Column]:
     return _marked([("FILES", 0), ("demands", 9), ("/s", 7), ("in memory", 18), ("readers", 7)], order)
 
 
-def file_rows(model: Model, order: str, now_ns: int) -> Rows:
-    """A row a file."""
-    rates = {name: file.rate.a_second(now_ns) for name, file in model.files.items()}
-    rows = _sorted(list(model.files.values()), order, rates, lambda file: file.name)
-    return [(file.name, _file(model, file, rates[file.name])) for file in rows]
+def file_keys(model: Model, order: str, now_ns: int) -> list[str]:
+    """The names of all files, in order."""
+    return [file.name for file in sorted(model.files.values(), key=_key(order, now_ns))]
 
 
-def _file(model: Model, file: File, rate: int) -> list[Text]:
+def file_cells(model: Model, name: str, now_ns: int) -> list[Text]:
+    """The row of one file."""
+    file = model.files[name]
     many = "+" if len(file.readers) >= MOST_READERS else ""
     return [
         Text(visible(file.name)),
         Text(f"{file.counts.demands:,}"),
-        _rate(rate),
+        _rate(file.rate.a_second(now_ns)),
         Text(_resident(model, file)),
         Text(f"{len(file.readers):,}{many}"),
     ]
@@ -58,14 +58,14 @@ def process_columns(order: str) -> list[Column]:
     return _marked([("PROCESSES", 0), ("demands", 9), ("/s", 7), ("shared", 9), ("waited", 8)], order)
 
 
-def process_rows(model: Model, order: str, now_ns: int, *, plain: bool) -> Rows:
-    """A row a process, with its colour or its letter in the map."""
-    rates = {process.name: process.rate.a_second(now_ns) for process in model.processes.values()}
-    rows = _sorted(list(model.processes.values()), order, rates, lambda process: process.name)
-    return [(process.number, _process(process, rates[process.name], model, plain=plain)) for process in rows]
+def process_keys(model: Model, order: str, now_ns: int) -> list[int]:
+    """The numbers of all processes, in order."""
+    return [process.number for process in sorted(model.processes.values(), key=_key(order, now_ns))]
 
 
-def _process(process: Process, rate: int, model: Model, *, plain: bool) -> list[Text]:
+def process_cells(model: Model, number: int, now_ns: int, *, plain: bool) -> list[Text]:
+    """The row of one process, with its colour or its letter in the map."""
+    process = model.numbers[number]
     counts = process.counts
     mark = f"{process_letter(process)} " if plain else "█ "
     name = Text.assemble((mark, process_colour(process)), visible(process.name))
@@ -78,9 +78,9 @@ def _process(process: Process, rate: int, model: Model, *, plain: bool) -> list[
     return [
         name,
         Text(f"{counts.demands:,}"),
-        _rate(rate),
+        _rate(process.rate.a_second(now_ns)),
         Text("?" if unknown else f"{got:,}"),
-        Text(format_ns(counts.waited_ns)),
+        Text(format_ns(counts.waited_ns) if counts.waited_ns else "-"),
     ]
 
 
@@ -97,9 +97,10 @@ def _marked(columns: list[tuple[str, int]], order: str) -> list[Column]:
     ]
 
 
-def _sorted(rows: list[Any], order: str, rates: dict[Any, int], name: Any) -> list[Any]:
+def _key(order: str, now_ns: int) -> Callable[[Any], tuple[Any, ...]]:
+    """By which rows of either table are sorted."""
     if order == "name":
-        return sorted(rows, key=name)
+        return lambda row: (row.name,)
     if order == "/s":
-        return sorted(rows, key=lambda row: (-rates[name(row)], -row.counts.demands, name(row)))
-    return sorted(rows, key=lambda row: (-row.counts.demands, -row.counts.shared, name(row)))
+        return lambda row: (-row.rate.a_second(now_ns), -row.counts.demands, row.name)
+    return lambda row: (-row.counts.demands, -row.counts.shared, row.name)

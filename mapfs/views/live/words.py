@@ -11,6 +11,7 @@ from mapfs.views.live.model import Event, Process, kind_of
 
 #: Colours that colour-blind people tell apart (after Okabe and Ito, Color Universal Design), as terminals have them.
 _PROCESS_COLOURS = ("bright_blue", "yellow", "cyan", "magenta", "bright_red", "white", "green")
+_WIDE = 110  # columns from which on a line of the log has room
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 KIND_COLOURS: Mapping[str, str] = {
     "COLD": "cyan",
@@ -69,28 +70,32 @@ def pages_of(event: Event) -> str:
 
 
 def log_line(event: Event, width: int) -> Text:
-    """One event: time, class, process, file, page, wait, and by whom or why not. File names give way first."""
+    """One event: time, class, process, file, page, wait, and by whom or why not. In a narrow log the columns are."""
     if event["op"] == "lost":
         what = "samples of evidence" if event["samples"] else "events"
         return Text(f"... lost {event['count']:,} {what}: in none of the numbers", "bold red")
-    kind, who = kind_of(event), who_of(event)
-    wait = "-" if event["wait_ns"] is None else format_ns(event["wait_ns"])
-    tail = f"  by {visible(event['by']['command'])}/{event['by']['pid']}" if event["by"] else ""
-    if event["error"]:
-        tail = f"  {event['error']}: {visible(event['reason'] or '?')}"
-    name = Text(visible(event["file"]))
-    page = f"page {pages_of(event)}"
-    room = max(8, min(32, width - 12 - 2 - 8 - 21 - 1 - 12 - 9 - min(len(tail), 20)))
-    name.truncate(room, overflow="ellipsis", pad=True)
-    return Text.assemble(
+    kind, wide = kind_of(event), width >= _WIDE
+    text = Text.assemble(
         (f"{clock(event['wall_ns'])}  ", "dim"),
         (f"{kind:<8}", KIND_COLOURS.get(kind, "")),
-        f"{who:<21} ",
-        name,
-        f" {page:<12}",
-        f"{wait:>8}",
-        tail,
+        _cut(who_of(event), 26 if wide else 16),
+        " ",
+        _cut(visible(event["file"]), 32 if wide else 14),
+        f" page {pages_of(event):<9}",
+        f"{'-' if event['wait_ns'] is None else format_ns(event['wait_ns']):>7}",
     )
+    if event["error"]:
+        text.append(f"  {event['error']}: {visible(event['reason'] or '?')}", "bright_red")
+    elif event["by"]:
+        by = event["by"]
+        text.append(f"  by {visible(by['command'])}/{by['pid']}" if wide else f"  by {by['pid']}")
+    return text
+
+
+def _cut(words: str, width: int) -> Text:
+    text = Text(words)
+    text.truncate(width, overflow="ellipsis", pad=True)
+    return text
 
 
 def matcher(words: str) -> Callable[[Event], bool] | None:
