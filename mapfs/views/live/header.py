@@ -11,11 +11,11 @@ def header(player: Player, width: int) -> list[Text]:
     """One line, the state first, since it is what changes."""
     model, feed = player.shown, player.feed
     counts = model.total
-    text = Text.assemble(_state(player), "  ", (visible(feed.target), "bold"), "  ")
-    text.append(f"{counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
-    lost = model.lost + model.lost_samples
-    if lost:
-        text.append(f" lost {lost:,} events ", "bold red reverse").append(" ")
+    text = Text.assemble(_state(player), "  ")
+    if lost := model.lost + model.lost_samples:
+        text.append(f" lost {lost:,} events ", "bold red reverse").append("  ")
+    text.append(_end_of(visible(feed.target), width // 4), "bold")
+    text.append(f"  {counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
     if width >= 120:
         text.append(sparkline(model.rate.history(player.now_ns, 40)), "cyan")
         text.append(
@@ -24,6 +24,11 @@ def header(player: Player, width: int) -> list[Text]:
     text.append(f"  evidence: {model.mount.evidence}", "dim")
     text.truncate(width, overflow="ellipsis")
     return [text]
+
+
+def _end_of(path: str, width: int) -> str:
+    """The end of a path says more than its beginning."""
+    return path if len(path) <= width else f"…{path[1 - width :]}"
 
 
 def _state(player: Player) -> Text:
@@ -47,7 +52,7 @@ def _of_trace(player: Player) -> Text:
     of = f" of {span(feed.length_ns)}" if feed.length_ns else ""
     speed = f"{player.speed:g}x"
     if player.over:
-        return Text(f" ENDED {played}: {feed.ended} ", "bold yellow reverse")
+        return Text(f" ENDED at {played} ", "bold yellow reverse")
     if player.paused:
         return Text(f" PAUSED {played}{of} {speed} ", "bold yellow reverse")
     return Text(f" REPLAY {played}{of} {speed} ", "bold green reverse")

@@ -96,9 +96,9 @@ class MapPane(Pane, can_focus=True):
         of = "?" if file.size is None else f"{self._count:,}"
         where = f"{frame.first:,}-{max(frame.first, frame.end - 1):,} of {of}"
         what = (
-            f"by {self.mode}"
+            f"coloured by {self.mode}"
             if model.followed is None
-            else f"of {visible(model.followed.process.name)}, by {self.mode}"
+            else f"of {visible(model.followed.process.name)}, coloured by {self.mode}"
         )
         return Text.assemble("PAGES  ", visible(file.name), f"  {where}, a cell is {each}, {what}")
 
@@ -177,12 +177,12 @@ class MapPane(Pane, can_focus=True):
         process = model.numbers.get(cell.seen.who)
         ago = now_ns - (model.first_ns or 0) - cell.seen.at_ms * 1_000_000
         text.append(
-            f"demanded {cell.seen.demands:,}x, last {cell.kind} by {visible(process.name) if process else '?'} "
+            f"{cell.seen.demands:,}x, last {cell.kind} by {visible(process.name) if process else '?'} "
             f"{format_ns(max(0, ago))} ago"
         )
         if (resident := model.resident(file)) is not None:
-            least = "" if resident[1] else "at least "
-            text.append(f", {least}{cell.resident:,} of {len(members):,} in the page cache")
+            some = f"{'' if resident[1] else '>='}{cell.resident:,} of {len(members):,} "
+            text.append(f", {some if len(members) > 1 else '' if cell.resident else 'not '}in memory")
         return text
 
     # what people do

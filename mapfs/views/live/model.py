@@ -174,7 +174,6 @@ class Model:
         self.total.add(event)
         if demanded:
             self.rate.add(time_ns, event["pages"])
-        process.file = file.name
         self._apply_to_pages(event, file, process)
 
     def _apply_to_pages(self, event: Event, file: File, process: Process) -> None:
@@ -182,6 +181,7 @@ class Model:
         if op in ("drop", "evict"):
             file.resident.discard(first, count)
             return
+        process.file = file.name
         file.end = max(file.end, first + count)
         if op != "push" and process.pid is not None and len(file.readers) < MOST_READERS:
             file.readers.add(process.number)

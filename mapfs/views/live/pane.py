@@ -35,6 +35,11 @@ class Pane(Widget):
             ):
                 self.refresh(Region(0, y, width, 1))
 
+    @property
+    def text(self) -> str:
+        """What it shows, without colours."""
+        return "\n".join(line.plain for line in self._lines)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         line = self._lines[y] if y < len(self._lines) else Text()
@@ -113,7 +118,7 @@ class Table(Pane, can_focus=True):
     def action_move(self, by: int) -> None:
         """Chooses another row."""
         if self.keys:
-            at = self.keys.index(self.chosen) + by if self.chosen in self.keys else 0
+            at = self.keys.index(self.chosen) + by if self.chosen in self.keys else max(by, 0) - 1
             self._choose(min(max(at, 0), len(self.keys) - 1))
 
     def on_click(self, event: events.Click) -> None:
