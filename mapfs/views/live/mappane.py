@@ -95,12 +95,9 @@ class MapPane(Pane, can_focus=True):
         )
         of = "?" if file.size is None else f"{self._count:,}"
         where = f"{frame.first:,}-{max(frame.first, frame.end - 1):,} of {of}"
-        what = (
-            f"coloured by {self.mode}"
-            if model.followed is None
-            else f"of {visible(model.followed.process.name)}, coloured by {self.mode}"
-        )
-        return Text.assemble("PAGES  ", visible(file.name), f"  {where}, a cell is {each}, {what}")
+        if model.followed is not None:
+            where = f"of {visible(model.followed.process.name)} alone  {where}"
+        return Text.assemble("PAGES  ", visible(file.name), f"  {where}, a cell is {each}, by {self.mode}")
 
     def _glyph(self, cell: Cell, model: Model, *, known: bool, fresh: bool) -> tuple[str, str]:
         """The character and the style of a cell."""

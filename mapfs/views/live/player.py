@@ -57,10 +57,17 @@ class Player:
     def advance(self, budget: float) -> int:
         """Tells the model what is due, for `budget` seconds at most; how many events that were."""
         self._look()
-        end = self._clock() + int(budget * 1e9)
-        waiting, apply, told = self.feed.waiting, self.model.apply, 0
         if self.feed.recorded and self.paused:
             return 0
+        told = self._tell(self._clock() + int(budget * 1e9))
+        if self._hurry:
+            self._position = max(self._position or 0, self.model.last_ns)
+            self._hurry = not self.over
+        return told
+
+    def _tell(self, end: int) -> int:
+        """Tells it until the clock is at `end`, ns, or nothing more is due."""
+        waiting, apply, told = self.feed.waiting, self.model.apply, 0
         while waiting:
             for _ in range(min(_AT_ONCE, len(waiting))):
                 if not self._due(waiting[0]):
@@ -77,9 +84,6 @@ class Player:
         passed, self._looked = now - self._looked, now
         if self._position is not None and not self.paused and not self.over:
             self._position += int(passed * self.speed)
-        if self._hurry:
-            self._position = max(self._position or 0, self.model.last_ns)
-            self._hurry = not self.over
 
     def _due(self, event: dict[str, Any]) -> bool:
         if not self.feed.recorded or self._hurry or event["op"] == "lost":
