@@ -65,7 +65,7 @@ class LiveApp(App[None]):
     ]
 
     def __init__(self, target: str, *, speed: float = 1.0, plain: bool = False) -> None:
-        super().__init__()
+        super().__init__(ansi_color=True)  # the terminal's own colours, or with NO_COLOR none
         self.theme = "ansi-dark"
         self.target = target
         self.plain = plain

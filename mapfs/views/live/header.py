@@ -12,8 +12,9 @@ def header(player: Player, width: int) -> list[Text]:
     model, feed = player.shown, player.feed
     counts = model.total
     text = Text.assemble(_state(player), "  ")
-    if lost := model.lost + model.lost_samples:
-        text.append(f" lost {lost:,} events ", "bold red reverse").append("  ")
+    lost = [f"{count:,} {what}" for count, what in ((model.lost, "events"), (model.lost_samples, "samples")) if count]
+    if lost:
+        text.append(f" lost {', '.join(lost)} ", "bold red reverse").append("  ")
     text.append(_end_of(visible(feed.target), width // 4), "bold")
     text.append(f"  {counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
     if width >= 120:

@@ -76,12 +76,12 @@ def log_line(event: Event, width: int) -> Text:
         return Text(f"... lost {event['count']:,} {what}: in none of the numbers", "bold red")
     kind, wide = kind_of(event), width >= _WIDE
     text = Text.assemble(
-        (f"{clock(event['wall_ns'])}  ", "dim"),
+        (f"{clock(event['wall_ns'])} ", "dim"),
         (f"{kind:<8}", KIND_COLOURS.get(kind, "")),
-        _cut(who_of(event), 26 if wide else 16),
+        _cut(who_of(event), 26 if wide else 15),
         " ",
-        _cut(visible(event["file"]), 32 if wide else 14),
-        f" page {pages_of(event):<9}",
+        _cut(visible(event["file"]), 32 if wide else 12),
+        f" page {pages_of(event):<{10 if wide else 8}}",
         f"{'-' if event['wait_ns'] is None else format_ns(event['wait_ns']):>7}",
     )
     if event["error"]:
