@@ -36,6 +36,8 @@ from mapfs.views.live.words import keyed, matcher
 _TICK = 0.04  # seconds between two looks for events
 _BUDGET = 0.025  # seconds of them for counting
 _FRAME = 0.16  # seconds between two frames
+_QUIET_FRAME = 1.0  # the same while nothing happens, for what says how long ago
+_SETTLES = 2.0  # seconds after the last event in which rates and what happens just now still change
 
 
 class LiveApp(App[None]):
@@ -74,6 +76,7 @@ class LiveApp(App[None]):
         self.words = ""
         self._file_is_chosen = False
         self._drawn = 0.0
+        self._quiet_from = 0.0
         self.failure: Exception | None = None
 
     def compose(self) -> ComposeResult:
@@ -130,8 +133,11 @@ class LiveApp(App[None]):
 
     def tick(self) -> None:
         """Counts what is due, and draws where it is time."""
-        self.player.advance(_BUDGET)
-        if time.monotonic() - self._drawn >= _FRAME and len(self.screen_stack) == 1:
+        now = time.monotonic()
+        if self.player.advance(_BUDGET):
+            self._quiet_from = now + _SETTLES
+        frame = _FRAME if now < self._quiet_from else _QUIET_FRAME
+        if now - self._drawn >= frame and len(self.screen_stack) == 1:
             self.draw()
 
     def draw(self) -> None:
