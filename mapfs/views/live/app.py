@@ -310,8 +310,8 @@ class LiveApp(App[None]):
             self._file_is_chosen, self.map.range, self.map.cursor = True, None, 0
         self.draw()
 
-    def on_map_pane_moved(self) -> None:
-        """Another cursor, or range."""
+    def on_pane_moved(self) -> None:
+        """Another cursor, range or line."""
         self.draw()
 
     def on_descendant_focus(self) -> None:

@@ -41,3 +41,4 @@ class LogPane(Pane, can_focus=True):
     def action_back(self, by: int) -> None:
         """Shows older lines, or newer ones."""
         self.newer = max(0, self.newer + by)
+        self.post_message(self.Moved())

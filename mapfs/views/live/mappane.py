@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.message import Message
 
 from mapfs.units import format_ns, format_size
 from mapfs.views.lines import visible
@@ -37,9 +36,6 @@ class MapPane(Pane, can_focus=True):
         Binding("pagedown", "scroll_by(1)", show=False),
         Binding("enter", "zoom(0.5)", show=False),
     ]
-
-    class Moved(Message):
-        """The cursor, or the range, is another."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

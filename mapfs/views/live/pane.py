@@ -18,6 +18,9 @@ from textual.widget import Widget
 class Pane(Widget):
     """Lines of text. `show()` gives it new ones."""
 
+    class Moved(Message):
+        """Another part of it is to be shown, or its cursor is elsewhere."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._lines: list[Text] = []
