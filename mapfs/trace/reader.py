@@ -141,7 +141,7 @@ _KEYS = (
 _NEWEST = """
     SELECT max(coalesce((SELECT max(serial) FROM requests), 0), coalesce((SELECT max(serial) FROM faults), 0),
         coalesce((SELECT max(serial) FROM evictions), 0),
-        coalesce((SELECT max(serial + iif(what = 'events', count, 0) - 1) FROM losses), 0))"""
+        coalesce((SELECT max(serial + iif(what = 'events', count, 1) - 1) FROM losses), 0))"""
 _COLUMNS = """
     e.time_ns, e.time_ns - m.monotonic_ns + m.wall_ns, {op}, {cls}, {via}, coalesce(f.path, '?'), e.offset, e.size,
     e.offset / m.page_size, max(1, (e.offset + e.size + m.page_size - 1) / m.page_size - e.offset / m.page_size),

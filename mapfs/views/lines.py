@@ -61,8 +61,8 @@ class Lines:
         """The same without time, offset and label, cut to `width` columns."""
         if event["op"] == "lost":
             return self._lost(event)
-        columns = (f"{_who(event):<14}", f"{visible(event['file']):<7}", f"{_pages(event):<10}", f"{_wait(event):>7}")
-        rest = "  ".join(columns) + _why(event)
+        columns = (f"{_who(event):<14}", f"{visible(event['file']):<7}", f"{_pages(event):<10}", _wait(event))
+        rest = "  ".join(columns) + _by(event) + _why(event)
         room = width - _CLASS_WIDTH - 2
         return f"{self._class(event)}  {rest if len(rest) <= room else rest[: room - 3] + '...'}"
 

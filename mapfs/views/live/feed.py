@@ -1,0 +1,144 @@
+"""Where the events come from: a thread that reads a running mount, or a trace, ahead of what is shown.
+
+What it read waits in a queue with an end: when that is full the thread waits, and a mount's ring holds the newest
+events meanwhile; what the ring cannot hold comes as `lost`, counted. Of a running mount nothing else is asked but,
+once, the size of each file.
+"""
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from mapfs.errors import TraceError, reason_of
+from mapfs.trace.reader import has_ended, is_mount, mount_events, mount_stats, open_trace, trace_events
+from mapfs.views.live.model import Mount
+
+MOST_WAITING = 20_000  # events
+_MOST_SIZES = 20_000  # files
+_LOOK_AGAIN = 0.2  # seconds between two looks at a trace that is still written
+
+
+class Feed:
+    """Reads `target`, a mount or a trace, from `start()` on. Raises TraceError where it is neither."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.waiting: deque[dict[str, Any]] = deque()
+        #: Why there is no more: a sentence; None while there may be.
+        self.ended: str | None = None
+        self.failed = False
+        self.recorded = not is_mount(target)
+        #: Of a trace, from its first event to its last, ns.
+        self.length_ns = 0
+        if self.recorded:
+            self.mount, self.length_ns = _of_trace(target)
+        else:
+            self.mount = _of_mount(target)
+        self._sizes: dict[str, int | None] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="feed", daemon=True
+        )  # it may wait for the mount for ever
+
+    def start(self) -> None:
+        """Begins to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Reads no more. Of a mount where nothing happens, the thread waits on."""
+        self._stop.set()
+
+    def size_of(self, file: str) -> int | None:
+        """Bytes, of a file that an event named."""
+        return self._sizes.get(file)
+
+    def _run(self) -> None:
+        try:
+            if self.recorded:
+                self._read_trace()
+            else:
+                self._read_mount()
+        except Exception as error:
+            self.failed = True
+            self.ended = reason_of(error)
+
+    def _read_mount(self) -> None:
+        with closing(_iterator(mount_events(self.target, follow=True))) as events:
+            for event in events:
+                name = event.get("file")
+                if name is not None and name not in self._sizes:
+                    self._keep_size(name, _size_in(self.target, name))
+                if not self._put(event):
+                    return
+        self.ended = "the mount has ended"
+
+    def _read_trace(self) -> None:
+        with closing(open_trace(self.target).connection) as connection:
+            last = 0
+            while True:
+                ended = has_ended(connection)
+                for event in trace_events(connection, last):
+                    last = event["serial"]
+                    name = event.get("file")
+                    if name is not None and name not in self._sizes:
+                        self._keep_size(name, _size_recorded(connection, name))
+                    if not self._put(event):
+                        return
+                if ended:
+                    self.ended = "the trace ends here"
+                    return
+                if self._stop.wait(_LOOK_AGAIN):
+                    return
+
+    def _keep_size(self, name: str, size: int | None) -> None:
+        if len(self._sizes) >= _MOST_SIZES:
+            self._sizes.clear()
+        self._sizes[name] = size
+
+    def _put(self, event: dict[str, Any]) -> bool:
+        """False where nobody wants any more."""
+        while len(self.waiting) >= MOST_WAITING:
+            if self._stop.wait(0.005):
+                return False
+        self.waiting.append(event)
+        return not self._stop.is_set()
+
+
+def _iterator(events: Iterator[dict[str, Any]]) -> Any:
+    """Which can be closed, being a generator."""
+    return events
+
+
+def _size_in(mount: str, name: str) -> int | None:
+    try:
+        return os.stat(os.path.join(mount, name)).st_size
+    except (OSError, ValueError):  # gone, or a name that is no text
+        return None
+
+
+def _size_recorded(connection: sqlite3.Connection, name: str) -> int | None:
+    row = connection.execute("SELECT max(id), size FROM files WHERE path = ?", (name,)).fetchone()
+    return row[1] if row else None
+
+
+_SPAN = """
+    SELECT coalesce((SELECT time_ns FROM requests ORDER BY serial LIMIT 1), 0),
+        coalesce((SELECT time_ns FROM requests ORDER BY serial DESC LIMIT 1), 0)"""
+
+
+def _of_mount(target: str) -> Mount:
+    stats = mount_stats(target)
+    return Mount(target, stats["page_size"], stats["evidence"], stats["readahead"])
+
+
+def _of_trace(target: str) -> tuple[Mount, int]:
+    with closing(open_trace(target).connection) as connection:
+        row = connection.execute("SELECT mountpoint, page_size, evidence, readahead FROM mount").fetchone()
+        first, last = connection.execute(_SPAN).fetchone()
+    if row is None:
+        raise TraceError(f"{target} holds no mount: nothing was recorded")
+    return Mount(*row), max(0, last - first)

@@ -1,0 +1,59 @@
+"""The first line: what is looked at, whether it goes on, how much there was, and what is missing."""
+
+from rich.text import Text
+
+from mapfs.views.lines import visible
+from mapfs.views.live.player import Player
+from mapfs.views.live.words import clock, span, sparkline
+
+
+def header(player: Player, width: int) -> list[Text]:
+    """One line, the state first, since it is what changes."""
+    model, feed = player.shown, player.feed
+    counts = model.total
+    text = Text.assemble(_state(player), "  ")
+    lost = [f"{count:,} {what}" for count, what in ((model.lost, "events"), (model.lost_samples, "samples")) if count]
+    if lost:
+        text.append(f" lost {', '.join(lost)} ", "bold red reverse").append("  ")
+    text.append(_end_of(visible(feed.target), width // 4), "bold")
+    text.append(f"  {counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
+    if width >= 120:
+        text.append(sparkline(model.rate.history(player.now_ns, 40)), "cyan")
+        text.append(
+            f"  {counts.pages:,} pages, {counts.refaults:,} re-faults, {counts.shared + counts.joined:,} shared"
+        )
+    text.append(f"  evidence: {model.mount.evidence}", "dim")
+    text.truncate(width, overflow="ellipsis")
+    return [text]
+
+
+def _end_of(path: str, width: int) -> str:
+    """The end of a path says more than its beginning."""
+    return path if len(path) <= width else f"…{path[1 - width :]}"
+
+
+def _state(player: Player) -> Text:
+    feed, model = player.feed, player.shown
+    if feed.failed and player.over:
+        return Text(f" {feed.ended} ", "bold red reverse")
+    if feed.recorded:
+        return _of_trace(player)
+    if player.paused:
+        return Text(
+            f" PAUSED {clock(model.last_wall_ns, digits=1)}, {player.behind:,} events since ", "bold yellow reverse"
+        )
+    if player.over:
+        return Text(f" ENDED: {feed.ended} ", "bold yellow reverse")
+    return Text(" LIVE ", "bold green reverse")
+
+
+def _of_trace(player: Player) -> Text:
+    feed, model = player.feed, player.shown
+    played = span(player.now_ns - (model.first_ns or player.now_ns))
+    of = f" of {span(feed.length_ns)}" if feed.length_ns else ""
+    speed = f"{player.speed:g}x"
+    if player.over:
+        return Text(f" ENDED at {played} ", "bold yellow reverse")
+    if player.paused:
+        return Text(f" PAUSED {played}{of} {speed} ", "bold yellow reverse")
+    return Text(f" REPLAY {played}{of} {speed} ", "bold green reverse")
