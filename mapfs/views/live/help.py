@@ -25,7 +25,7 @@ WORDS = """\
 demand     a thread touched a page that the page cache lacked
 /s         pages demanded in the last second
 in memory  pages of it in the page cache; >= where events were lost,
-           ? where the evidence cannot tell (mount --evidence kernel can)
+           ? where the evidence is not `kernel`, and cannot tell
 shared     pages got from the page cache: others had brought them in
 waited     for answers of mapfs, all threads together
 COLD       demanded, first time   REFAULT  again: it had left the cache
