@@ -117,7 +117,7 @@ def test_the_short_form_is_cut_to_its_width() -> None:
     one = {**as_json(event(1), 0), "file": "pages", "page": 3, "tid": 100, "wait_ns": 18_000}
     assert lines.short(one, 80) == "COLD     python3/100     pages    page 3        18 us"
     by = {"tid": 7, "pid": 7, "command": "first"}
-    assert lines.short({**one, "by": by, "wait_ns": None}, 80).endswith("      -  by first/7")
+    assert lines.short({**one, "class": "SHARED", "by": by, "wait_ns": None}, 80).endswith("      -  by first/7")
     failed = {**one, "class": "ERROR", "error": "EIO", "reason": "a reason that goes on and on"}
     assert lines.short(failed, 70) == "ERROR    python3/100     pages    page 3        18 us  EIO: a reaso..."
     painted = Lines(colour=True).short(failed, 70)
