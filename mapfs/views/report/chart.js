@@ -128,7 +128,7 @@ function drawAxes(context) {
     context.lineTo(width - GAP, y);
     context.stroke();
     context.fillStyle = faint;
-    context.fillText(time(at), LEFT - 9, y);
+    context.fillText(at ? time(at) : "0", LEFT - 9, y);
   }
   context.fillStyle = text;
   context.textAlign = "left";

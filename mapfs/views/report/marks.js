@@ -52,6 +52,11 @@ function drawMark(context, kind, colour, x, y, width, height, back) {
     }
     return;
   }
+  if (width > 14) { // many pages: a line as long as they are
+    context.globalAlpha *= 0.6;
+    context.fillRect(x, y + height / 2 - 0.7, width, 1.4);
+    context.globalAlpha /= 0.6;
+  }
   const cx = x + width / 2, cy = y + height / 2;
   const radius = Math.max(2, Math.min(4.5, Math.min(Math.max(width, 6), Math.max(height, 6)) / 2));
   context.beginPath();

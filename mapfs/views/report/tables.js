@@ -1,6 +1,6 @@
 // The tables. A column is [head, value of a row, whether it is a name]; null is what nobody can tell.
 
-function table(place, rows, columns, most = 50) {
+function table(place, rows, columns, most = 15) {
   const target = document.getElementById(place);
   const made = element("table");
   const head = made.createTHead().insertRow();
@@ -95,7 +95,7 @@ function fillTables() {
     ["process", (row) => chip(row.process), true],
     ["thread", (row) => (row.tid === null ? "?" : String(row.tid))],
     ["error", (row) => row.error ?? "", true],
-  ]);
+  ], 10);
   fillSharing();
   const unasked = [["read ahead", report.readaheads], ["pushed by mapfs", report.pushes]];
   table("unasked", unasked, [
@@ -127,7 +127,7 @@ function fillSharing() {
   table("sharing", rows, [
     ["got pages from →", (row) => chip(row), true],
     ...rows.map((by) => [processName(by), (row) => said(row, by)]),
-  ]);
+  ], rows.length);
   if (pages.size > rows.length) {
     document.getElementById("sharing").append(element("p", `and ${count(pages.size - rows.length)} more processes; mapfs report --json has all`, "about"));
   }
