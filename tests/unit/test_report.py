@@ -30,7 +30,7 @@ from mapfs.trace.events import (
     Event,
     Lost,
 )  # fmt: skip
-from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact
 from mapfs.trace.store import Store
 from mapfs.views.report import page_of, report_of
 from mapfs.views.report.grid import KEPT, Grid
@@ -55,11 +55,14 @@ def store() -> Iterator[Store]:
 
 
 def mounted(**changes: Any) -> MountFact:
-    return msgspec.structs.replace(MOUNT, **changes)  # type: ignore[no-any-return]
+    made = msgspec.structs.replace(MOUNT, **changes)
+    assert isinstance(made, MountFact)
+    return made
 
 
 def fill(store: Store, events: list[Event | Lost], evidence: str = "kernel") -> sqlite3.Connection:
-    for fact in (mounted(evidence=evidence), *FILES, *THREADS):
+    facts: list[Fact] = [mounted(evidence=evidence), *FILES, *THREADS]
+    for fact in facts:
         store.fact(fact)
     store.events(events)
     return store.connection

@@ -30,7 +30,7 @@ def report_of(db: sqlite3.Connection, note: str | None = None, *, labels: bool =
     exact = exact_marks(db, part.grid.layout, names, known) if each else None
     cells = None if each else cell_marks(part, names)
     drawn = set(range(len(names.files))) if each else set(cells.file if cells else ())
-    readaheads, pushes = unasked_of(db, page_size, evidence, lost=bool(lost))
+    readaheads, pushes = unasked_of(db, part, evidence, lost=bool(lost))
     return Report(
         mountpoint=mountpoint,
         version=version,

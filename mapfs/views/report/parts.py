@@ -19,7 +19,11 @@ from mapfs.views.report.scan import Part, longest_of, scan
 
 _ALONE = 300_000  # events that are scanned sooner than another interpreter starts
 _MOST = 8  # processes
-_SAMPLES = 20_000  # events that tell which files and processes are busy
+# all events of a short trace, or some thousands that are spread over a long one
+_SPREAD = """
+    WITH RECURSIVE bounds AS (SELECT max(serial) AS newest, max(1, max(serial) / 20000) AS step FROM {table}),
+        places(serial) AS (SELECT 1 UNION ALL SELECT serial + step FROM places, bounds WHERE serial + step <= newest)
+    SELECT {column}, count(*) FROM places CROSS JOIN {table} USING (serial) GROUP BY 1"""
 
 
 def span_of(db: sqlite3.Connection) -> tuple[int, int]:
@@ -96,15 +100,15 @@ def _layout(db: sqlite3.Connection, span: tuple[int, int]) -> Layout:
 
 
 def _busiest(db: sqlite3.Connection, column: str, names: str, most: int) -> dict[int, int]:
-    """The places of the files or threads, by id, whose names most events have, by a look at some thousands that are
-    spread over the trace, or at all if there are no more; ids of one name have one place.
+    """The places of the files or threads, by id, whose names most events have, by a look at some of them; ids
+    of one name have one place.
     """
     name_of = dict(db.execute(names))
     counts: Counter[str] = Counter()
     for table in ("requests", "faults"):
-        step = db.execute(f"SELECT max(1, ifnull(max(serial), 0) / {_SAMPLES}) FROM {table}").fetchone()[0]  # noqa: S608
-        rows = db.execute(f"SELECT {column}, count(*) FROM {table} WHERE serial % {step} = 0 GROUP BY 1")  # noqa: S608
-        counts.update({name_of[one]: count for one, count in rows if one in name_of})
+        for one, count in db.execute(_SPREAD.format(table=table, column=column)):
+            if one in name_of:
+                counts[name_of[one]] += count
     places = {name: place for place, (name, _) in enumerate(counts.most_common(most))}
     return {one: places[name] for one, name in name_of.items() if name in places}
 

@@ -1,7 +1,7 @@
 """One pass over a range of a trace: sums for each file, thread and kind, and the cells of the picture.
 
-Most events are alike: a read of the most common size. Of those SQL packs group and cell into a number, and hands fifty
-thousand over as one text, so that no row becomes a tuple of Python. The others are read row by row. All is exact.
+Most events are alike: a read of the most common size. Of those SQL packs group and cell into a number, and hands
+many over as one text, so that no row becomes a tuple of Python. The others are read row by row. All is exact.
 """
 
 import sqlite3
@@ -17,10 +17,10 @@ from mapfs.views.report.grid import CELL_BITS, KIND_BITS, ROW_BITS, Grid, Layout
 from mapfs.views.report.kinds import COLD_, EVICT_, FOUND, REFAULT_, SHARED_, USED, WRITE_, kind_got, kind_of
 
 LONGEST = 25  # waits
-_CHUNK = 50_000
+_CHUNK = 250_000
 _FEW = 20  # one of so many is looked up by its serial number
-_UNDRAWN = -1  # the cell of what has no lane, or is not packed
-_LOW, _ROW, _KIND = (1 << CELL_BITS) - 1, (1 << ROW_BITS) - 1, (1 << KIND_BITS) - 1 << ROW_BITS
+_UNDRAWN = -1  # the cell of what has no lane
+_LOW, _ROW, _KIND = (1 << CELL_BITS) - 1, (1 << ROW_BITS) - 1, (1 << KIND_BITS) - 1
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class _Bases(dict[int, int]):
         self._layout = layout
 
     def __missing__(self, number: int) -> int:
-        base = self._layout.base(*self._layout.group(number)) if number >= 0 else None
+        base = self._layout.base(*self._layout.group(number))
         self[number] = found = _UNDRAWN if base is None else base
         return found
 
@@ -88,7 +88,6 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
         one.requests(bounds)
         one.faults(bounds)
         one.evictions(bounds)
-        part.grid.cells.pop(_UNDRAWN, None)
         if part.grid.fit():
             one = _Scan(db, part)
     return part
@@ -136,12 +135,11 @@ class _Scan:
         by = "ifnull(e.by_thread, 0)"
         packed, whose = self._columns("faults", [layout.sql(kind, plain), by], bounds)
         others = self._cells(packed, 1)
-        self._groups_of_pages(packed)
-        for (number, by_thread), count in Counter(
-            zip([cell >> CELL_BITS for cell in packed], whose, strict=True)
-        ).items():
+        numbers = [cell >> CELL_BITS for cell in packed]
+        for (number, by_thread), count in Counter(zip(numbers, whose, strict=True)).items():
             if number >= 0:
                 _, thread, kind_ = layout.group(number)
+                self._group(number, count, count)
                 self._part.sharing[thread, by_thread, kind_] += count
         columns = "wait_ns, serial, ifnull(by_thread, 0), class"
         for where, (wait_ns, serial, by_thread, cls) in self._rows("faults", columns, others, len(packed)):
@@ -152,14 +150,23 @@ class _Scan:
                 self._part.longest = longest_of([*self._part.longest, (wait_ns, serial)])
 
     def evictions(self, bounds: tuple[int, int]) -> None:
-        """What left the page cache."""
-        layout = self._layout
-        plain = f"e.size = {layout.page_size} AND e.offset % {layout.page_size} = 0"
-        (packed,) = self._columns("evictions", [layout.sql(str(EVICT_), plain)], bounds)
-        others = self._cells(packed, 1)
-        self._groups_of_pages(packed)
-        for where, _ in self._rows("evictions", "0", others, len(packed)):
-            self._add(where, EVICT_)
+        """What left the page cache: sums alone, for in the cells of a long trace it would hide what came in."""
+        layout, part = self._layout, self._part
+        plain = f"e.size = {layout.page_size} AND e.offset % {layout.page_size} = 0 AND e.time_ns >= {layout.start_ns}"
+        row = f"(e.time_ns - {layout.start_ns}) / {layout.height_ns}"
+        packing = f"CASE WHEN {plain} THEN e.file << {ROW_BITS} | {row} ELSE -e.serial END"
+        (packed,) = self._columns("evictions", [packing], bounds)
+        others = []
+        for number, count in Counter(packed).items():
+            if number < 0:
+                others.append(-number)
+                continue
+            part.groups[number >> ROW_BITS, 0, EVICT_].add(Sums(count, count, 0, count * layout.page_size))
+            part.pages[EVICT_, (number & _ROW) << layout.row_shift] += count
+        for (file, _, time_ns, offset, size), _ in self._rows("evictions", "0", others, len(packed)):
+            pages = pages_of(offset, size, layout.page_size)
+            part.groups[file, 0, EVICT_].add(Sums(1, pages, 0, size))
+            part.pages[EVICT_, layout.row(time_ns) << layout.row_shift] += pages
 
     def _columns(self, table: str, columns: list[str], bounds: tuple[int, int]) -> list[list[int]]:
         """Columns of numbers, those at the same place of one row."""
@@ -174,10 +181,19 @@ class _Scan:
     def _cells(self, packed: list[int], pages: int) -> list[int]:
         """Counts cells of `pages` pages each; returns the serial numbers of what is not packed."""
         bases, part, shift = self._bases, self._part, self._layout.row_shift
-        part.grid.cells.update([bases[cell >> CELL_BITS] | cell & _LOW for cell in packed])
-        others = [-cell for cell in packed if cell < 0]
-        when = [cell >> CELL_BITS - ROW_BITS & _KIND | cell & _ROW for cell in packed if cell >= 0]
-        for number, count in Counter(when).items():
+        cells, others = part.grid.cells, []
+        when: defaultdict[int, int] = defaultdict(int)
+        for cell, count in Counter(packed).items():
+            if cell < 0:
+                others.append(-cell)
+                continue
+            number = cell >> CELL_BITS
+            when[(number & _KIND) << ROW_BITS | cell & _ROW] += count
+            base = bases[number]
+            if base != _UNDRAWN:
+                drawn = base | cell & _LOW
+                cells[drawn] = cells.get(drawn, 0) + count
+        for number, count in when.items():
             kind, row = number >> ROW_BITS, (number & _ROW) << shift
             part.pages[kind, row] += count * pages
             if kind == REFAULT_:
@@ -191,10 +207,6 @@ class _Scan:
         again = pages if group[2] == REFAULT_ else 0
         size = pages * self._layout.page_size
         self._part.groups[group].add(Sums(count, pages, again, size, wait_ns, longest_ns))
-
-    def _groups_of_pages(self, packed: list[int]) -> None:
-        for number, count in Counter([cell >> CELL_BITS for cell in packed]).items():
-            self._group(number, count, count)
 
     def _rows(
         self, table: str, columns: str, serials: list[int], of: int

@@ -6,21 +6,17 @@ from heapq import merge
 from operator import itemgetter
 
 from mapfs.trace.events import DROP, EVICT, FAULT, PUSH, READ
+from mapfs.views.report.kinds import BROUGHT, PUSH_, READ_AHEAD
 from mapfs.views.report.model import Unasked
-from mapfs.views.report.scan import pages_of
+from mapfs.views.report.scan import Part, Sums, pages_of
 
 
-def unasked_of(db: sqlite3.Connection, page_size: int, evidence: str, *, lost: bool) -> tuple[Unasked, Unasked]:
+def unasked_of(db: sqlite3.Connection, part: Part, evidence: str, *, lost: bool) -> tuple[Unasked, Unasked]:
     """What was read ahead, and what was pushed. Follows each such page until it is touched, asked for again, or leaves
     the page cache, whichever comes first. Where some of it was not seen, nobody can tell what was wasted.
     """
-    files = [
-        file
-        for (file,) in db.execute(
-            f"SELECT DISTINCT file FROM requests WHERE errno = 0 AND direct = 0"  # noqa: S608 -- constants
-            f" AND (op = {PUSH} OR op = {READ} AND (size > {page_size} OR class = 'AHEAD'))"
-        )
-    ]
+    page_size = part.grid.layout.page_size
+    files = {file for (file, _, kind), sums in part.groups.items() if _may_be_unasked(kind, sums)}
     waiting: dict[tuple[int, int], int] = {}
     brought, used, unclear = {READ: 0, PUSH: 0}, {READ: 0, PUSH: 0}, 0
     for _, op, file, offset, size, ahead, demanded in _in_order(db, files) if files else ():
@@ -50,7 +46,11 @@ def unasked_of(db: sqlite3.Connection, page_size: int, evidence: str, *, lost: b
     return told(READ, unclear), told(PUSH, 0)
 
 
-def _in_order(db: sqlite3.Connection, files: list[int]) -> Iterator[tuple[int, int, int, int, int, int, int | None]]:
+def _may_be_unasked(kind: int, sums: Sums) -> bool:
+    return kind in (PUSH_, READ_AHEAD) or (kind in BROUGHT and sums.pages > sums.count)
+
+
+def _in_order(db: sqlite3.Connection, files: set[int]) -> Iterator[tuple[int, int, int, int, int, int, int | None]]:
     """Serial, op, file, offset, size, whether nobody waited, and the page demanded: of what brings pages of `files` in,
     touches them (as FAULT) and takes them out.
     """
