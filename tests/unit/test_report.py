@@ -262,7 +262,7 @@ def test_more_cells_than_may_be_kept_get_coarser(store: Store) -> None:
     base = grid.layout.base(FILE.id, THREAD.key, COLD_)
     assert base is not None
     for colour in range(16):
-        grid.cells.update([base + (colour << 22) + cell for cell in range(0, 1 << 18, 3)])
+        grid.cells.update({base + (colour << 22) + cell: 2 for cell in range(0, 1 << 18, 3)})
     marks = sum(grid.cells.values())
     assert len(grid.cells) > KEPT and grid.fit()
     assert len(grid.cells) <= KEPT and sum(grid.cells.values()) == marks

@@ -1,11 +1,11 @@
 """The picture of a long trace: how many marks of each kind fall into each cell of offset and time.
 
-A cell is a number, `lane | colour | kind | column | row` from the highest bit to the lowest, which a Counter counts: a
-lane is a file, a colour a process or the rest of them. When there are more cells than may be kept, rows are merged by
-two, and columns, so that memory and page are bounded whatever the trace; what a cell then measures, the page says.
+A cell is a number, `lane | colour | kind | column | row` from the highest bit to the lowest: a lane is a file, a colour
+a process or the rest of them. When there are more cells than may be kept, rows are merged by two, and columns, so that
+memory and page are bounded whatever the trace; what a cell then measures, the page says.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from mapfs.units import page_count
 LANES = 12  # files that are drawn
 COLOURS = 7  # processes that have one of their own
 OTHERS, NOBODY = COLOURS, COLOURS + 1  # the colours of all others, and of nobody known
-KEPT = 1_000_000  # cells while counting
+KEPT = 300_000  # cells while counting
 SHOWN = 150_000  # cells in the page: some 3 MB
 ROW_BITS, COLUMN_BITS, KIND_BITS = 10, 8, 4
 CELL_BITS = ROW_BITS + COLUMN_BITS  # of column and row
@@ -129,7 +129,7 @@ class Grid:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.cells: Counter[int] = Counter()
+        self.cells: dict[int, int] = {}
 
     def fit(self) -> bool:
         """Merges rows and columns until there are few enough cells; whether the layout changed."""
@@ -149,10 +149,11 @@ class Grid:
         return True
 
     def _merge(self, rows: int, columns: int) -> None:
-        merged: Counter[int] = Counter()
+        merged: dict[int, int] = {}
         for cell, count in self.cells.items():
             column = (cell & _CELL) >> ROW_BITS >> columns
-            merged[cell & ~_CELL | column << ROW_BITS | (cell & _ROW) >> rows] += count
+            coarse = cell & ~_CELL | column << ROW_BITS | (cell & _ROW) >> rows
+            merged[coarse] = merged.get(coarse, 0) + count
         self.cells = merged
         layout = self.layout
         self.layout = replace(layout, row_shift=layout.row_shift + rows, column_shift=layout.column_shift + columns)
@@ -164,7 +165,8 @@ class Grid:
             columns = than.layout.column_shift - one.layout.column_shift
             if rows > 0 or columns > 0:
                 one._merge(max(0, rows), max(0, columns))
-        self.cells.update(other.cells)
+        for cell, count in other.cells.items():
+            self.cells[cell] = self.cells.get(cell, 0) + count
         self.fit()
 
     def shown(self) -> list[Cell]:

@@ -136,18 +136,23 @@ class _Scan:
         packed, whose = self._columns("faults", [layout.sql(kind, plain), by], bounds)
         others = self._cells(packed, 1)
         numbers = [cell >> CELL_BITS for cell in packed]
-        for (number, by_thread), count in Counter(zip(numbers, whose, strict=True)).items():
+        for number, count in Counter(numbers).items():
+            self._group(number, count, count)
+        who = (1 << KIND_BITS + layout.thread_bits) - 1
+        threads = [number & who if number >= 0 else -1 for number in numbers]
+        for (number, by_thread), count in Counter(zip(threads, whose, strict=True)).items():
             if number >= 0:
                 _, thread, kind_ = layout.group(number)
-                self._group(number, count, count)
                 self._part.sharing[thread, by_thread, kind_] += count
+        waits = self._part.longest
         columns = "wait_ns, serial, ifnull(by_thread, 0), class"
         for where, (wait_ns, serial, by_thread, cls) in self._rows("faults", columns, others, len(packed)):
             kind_ = kind_got(cls)
             self._add(where, kind_, 0, wait_ns or 0)
             self._part.sharing[where[1], by_thread, kind_] += pages_of(where[3], where[4], layout.page_size)
             if wait_ns is not None:
-                self._part.longest = longest_of([*self._part.longest, (wait_ns, serial)])
+                waits.append((wait_ns, serial))
+        self._part.longest = longest_of(waits)
 
     def evictions(self, bounds: tuple[int, int]) -> None:
         """What left the page cache: sums alone, for in the cells of a long trace it would hide what came in."""
@@ -239,7 +244,8 @@ class _Scan:
         base = layout.base(file, thread, kind)
         if base is not None:
             for column in layout.columns(file, offset, size):
-                part.grid.cells[base | column << ROW_BITS | row] += 1
+                cell = base | column << ROW_BITS | row
+                part.grid.cells[cell] = part.grid.cells.get(cell, 0) + 1
 
     def _keep_longest(self, longest_ns: int, bounds: tuple[int, int]) -> None:
         part = self._part

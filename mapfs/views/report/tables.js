@@ -117,7 +117,7 @@ function fillSharing() {
   for (const { got: to, by, shared, joined } of report.sharing) {
     for (const row of [to, by]) pages.set(row, (pages.get(row) || 0) + shared + joined);
   }
-  const rows = [...pages].sort((a, b) => b[1] - a[1]).slice(0, 12).map(([row]) => row);
+  const rows = [...pages].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([row]) => row);
   const cells = new Map(report.sharing.map((one) => [`${one.got} ${one.by}`, one]));
   const said = (to, by) => {
     const one = cells.get(`${to} ${by}`);
