@@ -26,9 +26,11 @@ function paint(canvas) {
   const context = canvas.getContext("2d");
   context.setTransform(2, 0, 0, 2, 0, 0);
   context.clearRect(0, 0, 14, 14);
-  const { kind, process } = canvas.dataset;
-  const colour = kind === "" || colourBy === "kind" ? colourOf(process === "" ? null : Number(process), kind === "" ? 0 : Number(kind)) : style("--text");
-  drawMark(context, kind === "" ? 0 : Number(kind), kinds[kind] === "ERROR" ? RED[theme] : colour, 2, 2, 10, 10, style("--back"));
+  const kind = Number(canvas.dataset.kind || 0), ofProcess = canvas.dataset.kind === "";
+  let colour = style("--text");
+  if (ofProcess) colour = colourBy === "kind" ? GREY[theme] : colourOf(canvas.dataset.process === "" ? null : Number(canvas.dataset.process), kind);
+  else if (colourBy === "kind" || kinds[kind] === "ERROR") colour = colourOf(null, kind);
+  drawMark(context, kind, colour, 2, 2, 10, 10, style("--back"));
 }
 
 function flip(set, key) {
