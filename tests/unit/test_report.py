@@ -6,8 +6,10 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,12 +33,13 @@ from mapfs.trace.events import (
     Lost,
 )  # fmt: skip
 from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact
+from mapfs.trace.reader import open_trace
 from mapfs.trace.store import Store
 from mapfs.views.report import page_of, report_of
 from mapfs.views.report.grid import KEPT, Grid
 from mapfs.views.report.kinds import COLD_, KINDS
 from mapfs.views.report.model import Report, Unasked
-from mapfs.views.report.parts import _layout, _together, span_of
+from mapfs.views.report.parts import _layout, _spread, _together, span_of
 from mapfs.views.report.scan import scan
 from mapfs.views.summary import summarise
 from tests.unit.samples import FILE, MOUNT, THREAD, event
@@ -244,6 +247,29 @@ def test_a_trace_in_parts_is_the_same_as_in_one(store: Store) -> None:
         assert getattr(parts, name) == getattr(whole, name)
     assert +parts.again == +whole.again
     assert parts.grid.cells == whole.grid.cells
+
+
+def test_other_processes_read_parts_of_a_trace(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.db")
+    made = Store(path)
+    fill(made, some_events(9_000, 4))
+    made.close(1_000_000_000)
+    with closing(open_trace(path).connection) as db:
+        layout = _layout(db, span_of(db))
+        whole = scan(db, layout, 1, 9_001)
+        parts = _together(_spread(db, path, layout, [1, 4_000, 7_000, 9_001]))
+    assert parts.groups == whole.groups and parts.sharing == whole.sharing and parts.longest == whole.longest
+    assert parts.grid.cells == whole.grid.cells
+
+
+def test_ids_that_fit_no_number_change_nothing(store: Store) -> None:
+    db = fill(store, some_events(2_000, 6))
+    layout = _layout(db, span_of(db))
+    large = replace(layout, file_bits=40, thread_bits=40)
+    assert layout.packs and not large.packs
+    packed, rows = scan(db, layout, 1, 2_001), scan(db, large, 1, 2_001)
+    assert packed.groups == rows.groups and packed.sharing == rows.sharing and packed.longest == rows.longest
+    assert packed.pages == rows.pages and packed.grid.cells == rows.grid.cells
 
 
 def test_cells_that_are_merged_lose_no_mark(store: Store) -> None:
