@@ -152,9 +152,8 @@ def _spawn(specs: Mapping[str, str], settings: dict[str, Any], answer: int) -> i
     text = msgspec.json.encode({"files": specs, "settings": settings, "answer": _ANSWER}).decode()
     command = [sys.executable, "-m", "mapfs.mounting", text]
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, answer, _ANSWER)]
-    # the interpreter would answer Ctrl-C by a traceback while it starts; `_serve` takes it up
-    held = [*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=held)
+    # in a process group of its own: Ctrl-C is for this process, which then ends the daemon, once and in order
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setpgroup=0)
 
 
 def _fork(files: Mapping[str, str | Source | DirectorySource], settings: dict[str, Any], answer: int) -> int:
@@ -168,6 +167,7 @@ def _fork(files: Mapping[str, str | Source | DirectorySource], settings: dict[st
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child starts anew with one
         pid = os.fork()
     if not pid:
+        os.setpgid(0, 0)  # as above
         _serve(files, settings, answer)
     return pid
 
@@ -178,7 +178,7 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # what it warns of may stand on a terminal that it does not own
     code = 0
     told = False
 
