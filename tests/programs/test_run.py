@@ -159,8 +159,10 @@ def test_a_later_start_shares_what_the_first_demanded() -> None:
     first, *later = said["starts"]
     assert first["pages"] > 0 and first["shared"] in (0, None)
     for start in later:
-        assert (start["pages"], start["demands"], start["refaults"]) == (0, 0, 0)
-        assert start["shared"] == (first["pages"] if said["evidence"] == "kernel" else start["shared"])
+        # the machine may take a page away meanwhile: then it is a re-fault, and no page is demanded for the first time
+        assert start["pages"] == start["demands"] == start["refaults"] < first["pages"]
+        if said["evidence"] == "kernel":
+            assert start["shared"] == first["pages"] - start["pages"]
 
 
 def test_read_ahead_that_nobody_used_is_told(tmp_path: Path) -> None:
@@ -549,7 +551,7 @@ def test_a_plain_user_runs_a_program_in_a_user_namespace(
     told = json.loads(said)
     assert told["starts"][0]["pages"] > 0
     one, two = json.loads(repeated)["starts"]
-    assert one["pages"] > 0 and two["pages"] == 0
+    assert one["pages"] > 0 and two["pages"] == two["refaults"]
     assert 0 < two["shared"] <= one["pages"], "by page faults alone, where not all are seen"
     assert any(".text" in {part["section"] for part in row["sections"]} for row in told["binaries"])
 
