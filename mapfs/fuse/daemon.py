@@ -262,6 +262,7 @@ class Mount:
             async for _ in signals:
                 if self._stopping:
                     self._warn("stopped at once; what programs still demand of the mount fails")
+                    abort(self._st_dev, self._path)  # a thread of this process may wait for the mount, and never end
                     pyfuse3.terminate()
                     return
                 self._begin_end()

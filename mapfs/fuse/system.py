@@ -5,6 +5,8 @@ import ctypes
 import os
 import resource
 
+_MNT_FORCE = 1  # umount(2)
+
 
 def first(error: BaseException) -> BaseException:
     """The first error in a group of them, groups within it included."""
@@ -13,15 +15,18 @@ def first(error: BaseException) -> BaseException:
     return error
 
 
-def abort(st_dev: int) -> None:
-    """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst)."""
+def abort(st_dev: int, path: str | None = None) -> None:
+    """Ends the connection, so that nobody waits for it any more (Documentation/filesystems/fuse.rst). Where fusectl is
+    not mounted, by a forced unmount of `path`, which takes root and ends the connection even where the mount stays.
+    """
     if st_dev < 0:
         return
-    with (
-        contextlib.suppress(OSError),
-        open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as abort,
-    ):
-        abort.write("1")
+    try:
+        with open(f"/sys/fs/fuse/connections/{os.minor(st_dev)}/abort", "w") as file:
+            file.write("1")
+    except OSError:
+        if path is not None:
+            ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
 
 
 def sync(path: str) -> None:
