@@ -4,15 +4,18 @@ The run: a program walks through a model file, two look rows of a SQLite databas
 begun, one strides through a slow file; then pages of the model are dropped, and two more programs walk through it.
 """
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mapfs.views.live.app import LiveApp
 from tests.browser import opened
 from tests.support import Daemon, mapfs
 
@@ -104,8 +107,29 @@ def _report(trace: Path) -> None:
         one.page.screenshot(path=PICTURES / "report.png", clip={"x": 0, "y": 0, "width": 1180, "height": 880})
 
 
-#: Each picture, made of the trace of the run; another one (of mapfs live, say) is another function here.
-_MAKERS: tuple[Callable[[Path], None], ...] = (_report,)
+def _live(trace: Path) -> None:
+    """mapfs live, played to the end of the run: the map of the database, by process."""
+    drawing = trace.with_name("live.svg")
+    asyncio.run(_drawn(trace, drawing))
+    page = trace.with_name("live.html")
+    page.write_text(f"<body style='margin:0'>{drawing.read_text('utf-8')}", "utf-8")
+    with opened(page, width=1180, height=800) as one:
+        one.page.locator("svg").first.screenshot(path=PICTURES / "live.png")
+
+
+async def _drawn(trace: Path, drawing: Path) -> None:
+    app = LiveApp(str(trace), speed=1000)
+    async with app.run_test(size=(120, 36)) as pilot:
+        until = time.monotonic() + _WITHIN
+        while not app.player.over:
+            assert time.monotonic() < until, "the trace does not come to its end"
+            await pilot.pause(0.05)
+        await pilot.pause(3.0)  # until nothing is marked as happening now
+        app.save_screenshot(str(drawing))
+
+
+#: Each picture, made of the trace of the run.
+_MAKERS: tuple[Callable[[Path], None], ...] = (_report, _live)
 
 
 def main() -> None:

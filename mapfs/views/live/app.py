@@ -43,6 +43,8 @@ _SETTLES = 2.0  # seconds after the last event in which rates and what happens j
 class LiveApp(App[None]):
     """`mapfs live`. `speed` is that of a trace; `plain`: letters, no colours."""
 
+    TITLE = "mapfs live"
+
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 -- as the base declares it
     CSS_PATH = "live.tcss"
