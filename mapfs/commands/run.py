@@ -23,6 +23,7 @@ from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import open_trace
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
+from mapfs.views.report import page_of, report_of
 from mapfs.views.startup import Interval, Profile, profile, render_binaries, render_starts
 from mapfs.views.summary import Summary, summarise
 from mapfs.views.summary import render as render_summary
@@ -43,6 +44,7 @@ class _Told:
     program: str
     output: str | None
     symbol_order: str | None
+    report: str | None
     quiet: bool
     as_json: bool
 
@@ -67,6 +69,7 @@ class _Told:
 @click.option(
     "--symbol-order", "symbols_to", metavar="FILE", help="Write the symbols of CMD as a linker may order them."
 )
+@click.option("--report", "report_to", metavar="FILE", help="Write the page of mapfs report to FILE.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for processes that the program leaves behind.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when it has ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard error when it has ended.")
@@ -82,6 +85,7 @@ def command(
     readahead: str,
     evidence: str,
     symbols_to: str | None,
+    report_to: str | None,
     no_wait: bool,
     quiet: bool,
     as_json: bool,
@@ -98,9 +102,10 @@ def command(
     for file, _ in single:
         if not chosen.has(file):
             raise UsageError(f"--inject {file}: it is in no --tree, and no --file")
-    if symbols_to is not None and not force and os.path.exists(symbols_to):
-        raise UsageError(f"--symbol-order {symbols_to}: it exists; replace it with --force")
-    told = _Told(argv, places.name_of(os.path.realpath(path)), output, symbols_to, quiet, as_json)
+    for option, name in (("--symbol-order", symbols_to), ("--report", report_to)):
+        if name is not None and not force and os.path.exists(name):
+            raise UsageError(f"{option} {name}: it exists; replace it with --force")
+    told = _Told(argv, places.name_of(os.path.realpath(path)), output, symbols_to, report_to, quiet, as_json)
     options = MountOptions(
         mountpoint="",  # of the server's own
         files=chosen.specs(everywhere),
@@ -200,6 +205,10 @@ def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, lef
                 symbols = symbol_order(connection, told.program)
                 with open(told.symbol_order, "w", encoding="utf-8", errors="surrogateescape") as file:
                     file.writelines(f"{symbol}\n" for symbol in symbols)
+            if told.report is not None:
+                page = page_of(report_of(connection, None, labels=True))
+                with open(told.report, "w", encoding="utf-8") as file:
+                    file.write(page)
     except (MapfsError, OSError, sqlite3.Error) as error:
         warn(reason_of(error))
     except SystemExit:  # by rich, where nobody reads standard error

@@ -211,6 +211,15 @@ def test_the_order_of_symbols_is_one_for_a_linker(tmp_path: Path) -> None:
     assert run("-q", "-f", "--tree", str(tmp_path), "--symbol-order", str(order), "--", str(program)).returncode == 0
 
 
+def test_a_report_of_the_run(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = run("-q", "--tree", str(tmp_path), "--tree", "/usr/bin", "--report", str(page), "--", "/usr/bin/env", "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page.read_text("utf-8").startswith("<!DOCTYPE html>") and '"usr/bin/env"' in page.read_text("utf-8")
+    refused = run("-q", "--report", str(page), "--", "true")
+    assert refused.returncode == 2 and "replace it with --force" in refused.stderr
+
+
 def test_without_symbols_a_sentence_and_the_programs_exit_code(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\nexit 4\n")
