@@ -14,7 +14,8 @@ from mapfs.trace.events import READ, WRITE, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
 from mapfs.trace.ring import DIRECT, Record
 from mapfs.trace.store import Store
-from mapfs.views.summary import Counts, Summary, nearest_rank, render, summarise
+from mapfs.views.summary import Counts, Summary, nearest_rank, render, scan, summarise
+from mapfs.views.summary.packed import Lists
 from tests.unit.samples import FILE, MOUNT, THREAD, event
 
 PAGE = 4096
@@ -187,6 +188,9 @@ def test_against_a_plain_recomputation(requests: list[tuple[int, int, int, int, 
             store.fact(fact)
     store.events(events)
     summary = summarise(store.connection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "packed", Lists)
+        assert summarise(store.connection) == summary, "with numpy and without"
     store.connection.close()
     assert summary.total == recomputed(events)
     assert {row.file: row.counts for row in summary.files} == {

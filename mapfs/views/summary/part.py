@@ -61,7 +61,7 @@ class Layout:
         fits = 62 - self.file_bits + self.shift  # bits of an offset whose page can be packed
         whole = self.page_size - 1 | (-1 << fits if fits < 63 else 0)
         return (
-            f"class IN ('COLD', 'REFAULT') AND size = {self.size}"
+            f"size = {self.size} AND (class = 'COLD' OR class = 'REFAULT')"
             f" AND ((offset & {whole}) | (file >> {self.file_bits})) = 0"
         )
 
@@ -96,6 +96,13 @@ class Piece:
     evicted: int = 0
     pages: int = 0
     read: set[int] = field(default_factory=set)
+
+    def add(self, count: int, pages: int, refaults: int) -> None:
+        """So many demands of so many pages each."""
+        self.demands += count
+        self.brought += count * pages
+        self.refaults += refaults
+        self.several += count * pages if pages > 1 else 0
 
 
 @dataclass(slots=True)
@@ -138,7 +145,11 @@ def columns_of(
     db: sqlite3.Connection, table: str, columns: list[str], where: str, bounds: tuple[int, int]
 ) -> list[list[int]]:
     """Each of `columns`, expressions in SQL that are never NULL, of the rows between `bounds` where `where` holds."""
+    return [_numbers(f"[{text}]") for text in texts_of(db, table, columns, where, bounds)]
+
+
+def texts_of(db: sqlite3.Connection, table: str, columns: list[str], where: str, bounds: tuple[int, int]) -> list[str]:
+    """The same, each as one text with commas between the numbers."""
     wanted = ", ".join(f"group_concat({column})" for column in columns)
     query = f"SELECT {wanted} FROM {table} WHERE serial >= ? AND serial < ? AND {where}"  # noqa: S608
-    texts = db.execute(query, bounds).fetchone()
-    return [_numbers(f"[{text or ''}]") for text in texts]
+    return [text or "" for text in db.execute(query, bounds).fetchone()]

@@ -8,55 +8,28 @@ packing tells the serial numbers, and they are read row by row. Both end in the 
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from mapfs.trace.events import PUSH, READ
+from mapfs.views.summary.packed import packed
 from mapfs.views.summary.part import DEMAND, Layout, Part, Piece, chunks, columns_of, kind_of, pages_of
 from mapfs.views.summary.seen import add_evictions, add_faults
 
 
-class _Packed:
-    """The waits of plain requests by their keys, and the serial numbers of what is not plain."""
-
-    def __init__(self) -> None:
-        self.waits: dict[int, array[int]] = {}
-        self.others: list[int] = []
-        self._appends: dict[int, Callable[[int], None]] = {}
-
-    def add(self, keys: list[int], waits: list[int]) -> None:
-        """What stands at the same place in both belongs together; a negative key is a serial number."""
-        appends, pairs = self._appends, zip(keys, waits, strict=True)
-        self.others = []
-        while True:
-            key, wait = 0, 0
-            try:
-                for key, wait in pairs:
-                    appends[key](wait)
-                return
-            except KeyError:
-                if key < 0:
-                    self.others.append(-key)
-                    continue
-                self.waits[key] = array("q", [wait])
-                appends[key] = self.waits[key].append
-
-
 def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
     """Scans the events with serial numbers from `first` to before `end`."""
-    part, packed = Part(), _Packed()
+    part, found = Part(), packed()
     again = False  # whether the bucket before had re-faults, as this one then has too, most likely
     for bucket, (low, high) in enumerate(pairwise(layout.edges)):
         start, stop = max(low, first), min(high, end)
         if start >= stop:
             continue
         piece = Piece(bucket, start, stop)
-        before = {key: len(waits) for key, waits in packed.waits.items()}
         for bounds in chunks(start, stop):
-            _plain(db, layout, bounds, packed, piece, paged=again)
-            if packed.others:
-                _others(layout, _rows(db, layout, bounds, packed.others), part, piece)
-        _add_up(packed.waits, before, layout, piece)
+            _read(layout, found.take(db, layout, _columns(layout, paged=again), bounds, piece), piece)
+            if found.others:
+                _others(layout, _rows(db, layout, bounds, found.others), part, piece)
         if layout.seen:
             piece.evicted = add_evictions(db, layout, part, (start, stop))
             add_faults(db, layout, part, (start, stop))
@@ -67,7 +40,7 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
         piece.pages = len(piece.read) if again else piece.brought  # without re-faults each is another one
         piece.read = set() if whole else piece.read
         part.pieces.append(piece)
-    _unpack(packed.waits, layout, part)
+    _unpack(found.waits(), layout, part)
     for group in part.groups.values():
         ordered = sorted(group.waits)
         group.wait_ns = sum(ordered)
@@ -75,21 +48,11 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
     return part
 
 
-def _plain(
-    db: sqlite3.Connection, layout: Layout, bounds: tuple[int, int], packed: _Packed, piece: Piece, *, paged: bool
-) -> None:
-    """Adds the waits of plain requests to `packed`, and the serial numbers of the others; where `paged`, their pages
-    to the piece.
-    """
+def _columns(layout: Layout, *, paged: bool) -> list[str]:
+    """Of each request its key, its wait and, where `paged`, its page, in SQL."""
     packing = f"(((ifnull(thread, 0) << {layout.file_bits}) | file) << {layout.refault_bits}) | refaults"
     columns = [f"CASE WHEN {layout.plain()} THEN {packing} ELSE -serial END", "wait_ns"]
-    columns += [layout.paging()] if paged else []
-    keys, waits, *paging = columns_of(db, "requests", columns, "1", bounds)
-    packed.add(keys, waits)
-    piece.longest = max(piece.longest, max(waits, default=-1))
-    for pages in paging:
-        plain = [page for page, key in zip(pages, keys, strict=True) if key >= 0] if packed.others else pages
-        _read(layout, plain, piece)
+    return [*columns, layout.paging()] if paged else columns
 
 
 def _pages(db: sqlite3.Connection, layout: Layout, piece: Piece) -> None:
@@ -104,17 +67,6 @@ def _read(layout: Layout, pages: list[int], piece: Piece) -> None:
     for number in range(layout.pages):
         ahead = number << layout.file_bits
         piece.read.update([page + ahead for page in pages] if ahead else pages)
-
-
-def _add_up(waits: "dict[int, array[int]]", before: dict[int, int], layout: Layout, piece: Piece) -> None:
-    """The sums of the plain requests since `before`."""
-    again = (1 << layout.refault_bits) - 1
-    for key, own in waits.items():
-        count = len(own) - before.get(key, 0)
-        piece.demands += count
-        piece.brought += count * layout.pages
-        piece.refaults += count * (key & again)
-        piece.several += count * layout.pages if layout.pages > 1 else 0
 
 
 def _unpack(waits: "dict[int, array[int]]", layout: Layout, part: Part) -> None:
