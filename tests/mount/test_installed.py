@@ -87,7 +87,9 @@ def test_the_wheel_has_what_belongs_into_it(built: Path) -> None:
     }
     code = {name for name in names if name.startswith("mapfs/")}
     assert code == {
-        str(path.relative_to(ROOT)) for path in (ROOT / "mapfs").rglob("*") if path.suffix == ".py" or path.name == "py.typed"
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "mapfs").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }  # fmt: skip
 
 
