@@ -198,7 +198,8 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     except BaseException as error:
         code = error.exit_code if isinstance(error, MapfsError) else 1
         if not told:
-            os.write(answer, _FAILED + f"{code} {error or type(error).__name__}".encode(errors="backslashreplace"))
+            with contextlib.suppress(OSError):  # whoever wanted the mount is gone
+                os.write(answer, _FAILED + f"{code} {error or type(error).__name__}".encode(errors="backslashreplace"))
         else:
             warn(str(error))
     os._exit(code)

@@ -1,12 +1,15 @@
 """Fixtures: mounts that are gone after the test, whatever happened, and a check that nothing is left behind."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mapfs.fuse.device import TYPE, mount_points
-from tests.support import Daemon
+from tests.support import ROOT, WITHIN, Daemon
 
 Mounter = Callable[..., Daemon]
 
@@ -32,3 +35,24 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
     left = [mount.path for mount in mount_points() if mount.type == TYPE and mount.path.startswith(str(tmp_path))]
     assert left == [], f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def readable_python() -> Iterator[str]:
+    """An interpreter with mapfs that every user can read: the tests' own may lie below root's home."""
+    place = Path("/var/tmp") / f"mapfs-test-{os.getpid()}"
+    python = "/usr/bin/python3"
+    if not os.path.exists(python) or subprocess.run(
+        [python, "-c", "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))"],
+        check=False, capture_output=True, timeout=WITHIN,
+    ).returncode:  # fmt: skip
+        pytest.skip("needs Debian's own python3 with venv, which every user can read")
+    try:
+        shutil.copytree(ROOT, place / "src", ignore=shutil.ignore_patterns(".venv", ".git", ".*cache", "__pycache__"))
+        subprocess.run([python, "-m", "venv", str(place / "venv")], check=True, capture_output=True, timeout=120)
+        pip = [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, str(place / "src")], check=True, capture_output=True, timeout=600)
+        subprocess.run(["chmod", "-R", "a+rX", str(place)], check=True, timeout=WITHIN)
+        yield str(place / "venv/bin/python")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

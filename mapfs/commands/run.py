@@ -30,7 +30,7 @@ from mapfs.views.summary import render as render_summary
 from mapfs.views.symbols import symbol_order
 
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
-_SAY_AFTER = 2.0  # seconds of waiting for what the program left behind
+_SAY_AFTER = 5.0  # seconds of waiting for what the program left behind
 _RULE = re.compile(r"(?:(?P<path>.*?):)?(?P<rule>(?:delay|error|write-error|corrupt|rate)=.*)", re.DOTALL)
 _MOST_TOLD = 5  # processes in a sentence
 _MOST_ROWS = 12  # of a table

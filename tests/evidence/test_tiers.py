@@ -16,7 +16,7 @@ from mapfs.trace.evidence import faults, perf
 from mapfs.trace.evidence.sample import TOUCHED_MAJOR, TOUCHED_MINOR
 from tests.conftest import Mounter
 from tests.evidence.test_sharing import TOUCH, told, toucher
-from tests.mount.test_places import needs_root, readable_python  # noqa: F401 -- a fixture
+from tests.mount.test_places import needs_root
 from tests.support import ROOT, WITHIN, Client, mapfs
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -42,7 +42,7 @@ as_nobody cat "$MNT/.mapfs/stats"
 @pytest.mark.timeout(700)
 @needs_root
 def test_a_plain_user_sees_the_sharing_of_its_own_processes_alone(
-    readable_python: str,  # noqa: F811 -- the fixture
+    readable_python: str,
     tmp_path: Path,
 ) -> None:
     home = Path(readable_python).parents[2]

@@ -25,7 +25,7 @@ from mapfs.lessons.lesson import Lesson
 from mapfs.lessons.stage import Settings
 from mapfs.lessons.teller import Teller
 from mapfs.trace.evidence import tiers
-from tests.mount.test_places import needs_root, readable_python  # noqa: F401 -- a fixture
+from tests.mount.test_places import needs_root
 from tests.support import ROOT, WITHIN, mapfs, wait_until
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -331,7 +331,7 @@ exec setpriv --reuid 65534 --regid 65534 --clear-groups "$PYTHON" -m mapfs lesso
 
 @pytest.mark.timeout(700)
 @needs_root
-def test_a_plain_user_is_taught_too(readable_python: str, place: Path) -> None:  # noqa: F811 -- the fixture
+def test_a_plain_user_is_taught_too(readable_python: str, place: Path) -> None:
     home = Path(readable_python).parents[2]
     work = home / "lessons"
     work.mkdir()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mapfs.fuse.device import mount_points
-from tests.mount.test_places import needs_root, readable_python  # noqa: F401 -- a fixture
+from tests.mount.test_places import needs_root
 from tests.support import ROOT, WITHIN, mapfs, wait_until
 
 RUN = [sys.executable, "-m", "mapfs", "run"]
@@ -550,7 +550,7 @@ exit 0
 @pytest.mark.timeout(700)
 @needs_root
 def test_a_plain_user_runs_a_program_in_a_user_namespace(
-    readable_python: str,  # noqa: F811 -- the fixture
+    readable_python: str,
     tmp_path: Path,
 ) -> None:
     done = _as_user(readable_python, tmp_path, USERS)

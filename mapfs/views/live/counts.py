@@ -10,7 +10,7 @@ class Counts:
     """Sums over events: bytes and ns. The names are those of views.summary; then, in pages, what processes got from
     the page cache without a request of their own (`shared`, `joined`, `ahead`, `unknown`: nobody knows who brought
     them), and what left it without mapfs's doing. `waited_ns` is how long threads waited for mapfs: for requests that
-    no thread waits for, nobody did.
+    no thread waits for (`asked_ahead`), nobody did.
     """
 
     demands: int = 0
@@ -26,6 +26,7 @@ class Counts:
     shared: int = 0
     joined: int = 0
     ahead: int = 0
+    asked_ahead: int = 0
     unknown: int = 0
     evicted: int = 0
     waited_ns: int = 0
@@ -38,13 +39,14 @@ class Counts:
         if event["direct"]:
             self.direct += 1
         if op == "read":
-            self.wait_ns += event["wait_ns"]
             if event["class"] != "AHEAD":
+                self.wait_ns += event["wait_ns"]
                 self.waited_ns += event["wait_ns"]
             if not event["error"]:
                 self.bytes += event["size"]
                 if not event["direct"]:
-                    self.demands += 1
+                    self.demands += event["class"] != "AHEAD"
+                    self.asked_ahead += event["class"] == "AHEAD"
                     self.pages += pages - event["refaults"]
                     self.refaults += event["refaults"]
         elif op in ("fault", "hit"):
