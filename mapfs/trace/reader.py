@@ -105,7 +105,7 @@ def mount_events(mount: str, *, follow: bool) -> Iterator[dict[str, Any]]:
 
 def trace_events(connection: sqlite3.Connection, after: int = 0) -> Iterator[dict[str, Any]]:
     """The events of a trace past the serial number `after`, with the keys of docs/TRACE.md and `serial`."""
-    newest = connection.execute(_NEWEST).fetchone()[0]  # what is committed meanwhile is then in none of them
+    newest = newest_serial(connection)  # what is committed meanwhile is then in none of them
     bounds = (after, newest)
     yield from heapq.merge(
         _losses(connection, *bounds),
@@ -161,6 +161,12 @@ _EVICTIONS = f"""
     SELECT e.serial, 0, 0, NULL, NULL, NULL, {_COLUMNS.format(op="7", cls="NULL", via="NULL")},
         NULL, NULL, 0, NULL, NULL
     FROM evictions e {_JOINS} {_PAST}"""  # noqa: S608 -- constants
+
+
+def newest_serial(connection: sqlite3.Connection) -> int:
+    """The serial number of the newest event that the trace has, or tells the loss of; 0 where there is none."""
+    newest: int = connection.execute(_NEWEST).fetchone()[0]
+    return newest
 
 
 def has_ended(connection: sqlite3.Connection) -> bool:

@@ -51,6 +51,7 @@ ALLOWED = {
     "mapfs.systemd": set[str](),
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
+    "mapfs.pytest_plugin": {"mapfs.mounting", "mapfs.sources.base", "mapfs.views.demanded"},
     "mapfs.testing": BASE | {"mapfs.sources"},
     "mapfs": {
         "mapfs.errors",

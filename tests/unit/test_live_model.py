@@ -59,7 +59,7 @@ def test_by_hand() -> None:
     total = made.total
     assert (total.demands, total.pages, total.refaults, total.bytes) == (2, 4, 1, 5 * PAGE)
     assert (total.shared, total.joined, total.ahead, total.evicted, total.dropped, total.pushed) == (1, 1, 1, 2, 1, 1)
-    assert (total.errors, total.wait_ns, total.waited_ns) == (1, 52, 10 + 30 + 7 + 20)
+    assert (total.errors, total.wait_ns, total.waited_ns) == (1, 47, 10 + 30 + 7 + 20)
     assert (made.events, made.lost) == (10, 0)
     file = made.files["a/b"]
     assert file.counts == total
