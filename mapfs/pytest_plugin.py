@@ -2,7 +2,7 @@
 
 pytest loads this module in every run, so that it imports nothing of mapfs until a test asks for a mount. A mount
 records a trace beside pytest's other temporary files, so that a limit is exact however much a test demands. Limits are
-looked at when the test function has returned: a limit that was passed is a failure of the test, not of its teardown.
+looked at when the test function has returned: a limit that was exceeded is a failure of the test, not of its teardown.
 """
 
 import contextlib
@@ -79,15 +79,15 @@ def mapfs_mount(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Runs the test, and fails it if it passed one of its limits."""
+    """Runs the test, and fails it if it exceeded one of its limits."""
     result = yield
-    said = [text for name in ("limit_demands", "limit_refaults") for text in _passed(item, name)]
+    said = [text for name in ("limit_demands", "limit_refaults") for text in _exceeded(item, name)]
     if said:
         pytest.fail("\n".join(said), pytrace=False)
     return result
 
 
-def _passed(item: pytest.Item, name: str) -> Iterator[str]:
+def _exceeded(item: pytest.Item, name: str) -> Iterator[str]:
     """What is to be said of each limit of this name that does not hold."""
     again = name == "limit_refaults"
     for mark in item.iter_markers(name):
@@ -121,4 +121,4 @@ def _sentences(
         yield f"  by {processes}"
         yield from (f"  see: mapfs summary {trace}" for _, trace in watched)
     elif lost:
-        yield f"{name}: {lost:,} events were lost, so whether the limit was passed is not known"
+        yield f"{name}: {lost:,} events were lost, so whether the limit was exceeded is not known"

@@ -12,7 +12,7 @@ from mapfs.trace.reader import open_trace
 from mapfs.views.budget import Budget, as_toml, check, parse, render, renewed
 from mapfs.views.summary import summarise
 
-_PASSED = 1  # the exit code, as of whatever failed
+_EXCEEDED = 1  # the exit code, as of whatever failed
 
 
 @click.command(short_help="Hold a trace against a budget of pages, re-faults and waits.")
@@ -21,8 +21,8 @@ _PASSED = 1  # the exit code, as of whatever failed
 @click.option("--update", is_flag=True, help="Write what this run took into the budget.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(target: str, path: str, update: bool, as_json: bool) -> None:
-    """Print what a run took of each limit of its budget. Ends with 1 where one was passed, or where events were lost,
-    so that it cannot be told.
+    """Print what a run took of each limit of its budget. Ends with 1 where one was exceeded, or where events were
+    lost, so that it cannot be told.
 
     \b
     [total]              the whole run; pages are demanded for the first time,
@@ -50,7 +50,7 @@ def command(target: str, path: str, update: bool, as_json: bool) -> None:
             click.echo(f"lost {verdict.lost:,} events: what was found is the least that it can be")
         click.echo(f"next: mapfs log {target}")
     if not verdict.ok:
-        sys.exit(_PASSED)
+        sys.exit(_EXCEEDED)
 
 
 def _read(path: str, *, may_lack: bool) -> Budget | None:

@@ -163,7 +163,7 @@ def as_toml(budget: Budget) -> str:
 
 
 def render(verdict: Verdict, console: Console) -> None:
-    """Prints a row for each limit, those that were passed first, with the files that had most of it."""
+    """Prints a row for each limit, those that were exceeded first, with the files that had most of it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("budget")
     table.add_column("of")
@@ -171,7 +171,7 @@ def render(verdict: Verdict, console: Console) -> None:
     table.add_column("found", justify="right")
     table.add_column("verdict")
     table.add_column("by", overflow="fold")
-    words = {True: ("kept", "green"), False: ("passed", "bold red"), None: ("?", "yellow")}
+    words = {True: ("kept", "green"), False: ("exceeded", "bold red"), None: ("?", "yellow")}
     for row in sorted(verdict.rows, key=lambda row: row.ok is not False):
         by = shares(row.by.items(), _SHOWN) if row.ok is False else ""
         name = visible(row.match) if row.match is not None else _TOTAL

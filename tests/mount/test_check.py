@@ -22,7 +22,7 @@ def trace(mount: Mounter, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_budget_that_is_kept_and_one_that_is_passed(trace: Path, tmp_path: Path) -> None:
+def test_a_budget_that_is_kept_and_one_that_is_exceeded(trace: Path, tmp_path: Path) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text('[total]\npages = 4\n[[file]]\nmatch = "a*"\nrefaults = 1\n')
     done = mapfs("check", str(trace), "--budget", str(budget))
@@ -36,7 +36,7 @@ def test_a_budget_that_is_kept_and_one_that_is_passed(trace: Path, tmp_path: Pat
     budget.write_text('[total]\nrefaults = 1\n[[file]]\nmatch = "*.db"\npages = 3\n')
     done = mapfs("check", str(trace), "--budget", str(budget), check=False)
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[1].split() == ["*.db", "pages", "3", "4", "passed", "a.db", "3,", "b.db", "1"]
+    assert done.stdout.splitlines()[1].split() == ["*.db", "pages", "3", "4", "exceeded", "a.db", "3,", "b.db", "1"]
 
     done = mapfs("check", str(trace), "--budget", str(budget), "--json", check=False)
     said = json.loads(done.stdout)

@@ -36,7 +36,7 @@ def failures(result: pytest.RunResult, name: str) -> list[str]:
     return match[1].splitlines()
 
 
-def test_a_passed_limit_says_who_demanded_what(pytester: pytest.Pytester) -> None:
+def test_an_exceeded_limit_says_who_demanded_what(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """

@@ -57,7 +57,7 @@ def test_files_that_match_are_added_up() -> None:
     assert list(row.by.items()) == [("a/b", 3), ("users.idx", 1)]
 
 
-def test_lost_events_leave_open_what_is_not_passed_anyway() -> None:
+def test_lost_events_leave_open_what_is_not_exceeded_anyway() -> None:
     assert rows("[total]\npages = 4\nrefaults = 0", lost=2) == [
         (None, "pages", 4, 4, None),
         (None, "refaults", 0, 1, False),
