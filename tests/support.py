@@ -194,8 +194,9 @@ class Daemon:
         return [event for event in self.all_events() if event["op"] not in ("fault", "hit", "evict")]
 
     def all_events(self) -> list[dict[str, Any]]:
-        """The same with what evidence beyond the requests shows."""
-        return list(mount_events(self.path, follow=False))
+        """The same with what evidence beyond the requests shows, but for what the machine reclaims by itself."""
+        events = mount_events(self.path, follow=False)
+        return [event for event in events if event["op"] != "evict" or event["command"] not in ("kdamond.0", "kswapd0")]
 
     def stats(self) -> dict[str, Any]:
         """What `.mapfs/stats` says."""
