@@ -26,6 +26,9 @@ class Packed(Protocol):
     def waits(self) -> dict[int, "array[int]"]:
         """All waits that were taken, by their keys."""
 
+    def ordered(self, waits: "array[int]") -> "tuple[array[int], int]":
+        """The waits in their order, and their sum."""
+
 
 def packed() -> Packed:
     """The faster of the two."""
@@ -62,6 +65,10 @@ class Lists:
     def waits(self) -> dict[int, "array[int]"]:
         """See Packed."""
         return self._waits
+
+    def ordered(self, waits: "array[int]") -> "tuple[array[int], int]":
+        """See Packed."""
+        return array("q", sorted(waits)), sum(waits)
 
     def _add(self, keys: list[int], waits: list[int]) -> None:
         appends, pairs = self._appends, zip(keys, waits, strict=True)
@@ -128,6 +135,14 @@ class Arrays:
             found[int(keys[start])] = own = array("q")
             own.frombytes(waits[start:end].tobytes())
         return found
+
+    def ordered(self, waits: "array[int]") -> "tuple[array[int], int]":
+        """See Packed."""
+        numbers = self._numpy.array(waits, self._numpy.int64)
+        numbers.sort()
+        made = array("q")
+        made.frombytes(numbers.tobytes())
+        return made, int(numbers.sum())
 
     def _sorted(self, keys: "numpy.ndarray", waits: "numpy.ndarray") -> "tuple[numpy.ndarray, numpy.ndarray]":
         np = self._numpy

@@ -42,9 +42,7 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
         part.pieces.append(piece)
     _unpack(found.waits(), layout, part)
     for group in part.groups.values():
-        ordered = sorted(group.waits)
-        group.wait_ns = sum(ordered)
-        group.waits = array("q", ordered)
+        group.waits, group.wait_ns = found.ordered(group.waits)
     return part
 
 
