@@ -29,6 +29,7 @@ from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import absolute
 from mapfs.trace.evidence import tiers
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
+from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
 from mapfs.views.summary import Summary, summarise
 
@@ -187,10 +188,6 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
         told = True
         os.write(answer, _READY)
         os.close(answer)
-
-    def warn(sentence: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, f"mapfs: {sentence}\n".encode(errors="backslashreplace"))
 
     try:
         given = {name: absolute(catalogue.parse(one)) if isinstance(one, str) else one for name, one in files.items()}

@@ -1,6 +1,8 @@
 """`mapfs summary TRACE|MNT`: what the demands add up to."""
 
 import sys
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -10,6 +12,13 @@ from mapfs.trace.reader import Reading, open_trace
 from mapfs.views.summary import render, summarise
 
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
+
+
+class _Found(Protocol):
+    """What was asked of a trace."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain objects."""
 
 
 @click.command(short_help="Add up the demands: by file, by process, over time.")
@@ -30,23 +39,16 @@ def command(target: str, as_json: bool, by: str | None, most: int) -> None:
     """
     reading = open_trace(target)
     if by == "label":
-        _by_label(reading, target, as_json=as_json, most=most)
-        return
-    summary = summarise(reading.connection)
-    if as_json:
-        click.echo(msgspec.json.encode({**summary.as_json(), "note": reading.note}))
-        return
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    if reading.note:
-        console.print(reading.note, style="yellow", highlight=False)
-    render(summary, console, most=most)
-    click.echo(f"next: mapfs log {target}")
+        from mapfs.views import by_label
+
+        _tell(by_label.by_label(reading.connection), by_label.render, reading, target, as_json=as_json, most=most)
+    else:
+        _tell(summarise(reading.connection), render, reading, target, as_json=as_json, most=most)
 
 
-def _by_label(reading: Reading, target: str, *, as_json: bool, most: int) -> None:
-    from mapfs.views.by_label import by_label, render
-
-    found = by_label(reading.connection)
+def _tell(
+    found: _Found, render: Callable[..., None], reading: Reading, target: str, *, as_json: bool, most: int
+) -> None:
     if as_json:
         click.echo(msgspec.json.encode({**found.as_json(), "note": reading.note}))
         return

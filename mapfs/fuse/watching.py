@@ -38,7 +38,9 @@ class Watching:
             self._sender.send(fact, tuple(ring.fd for _, ring in some))
 
     def opening(self, tid: int) -> None:
-        """The thread `tid` is blocked in open(2): its process cannot have mapped the file yet."""
+        """The thread `tid` is blocked in open(2): its process cannot have mapped the file yet, and is certain to be in
+        /proc, which it may not be any more when a sample names it.
+        """
         if self.tier == tiers.REQUESTS_ALONE:
             return
         process = self._threads.process(tid)

@@ -277,7 +277,7 @@ class Recorder:
         """Once all that had happened when they asked has been handed on, so that they miss nothing."""
         waiting = []
         for one in self._wanted:
-            if self.reader.next < one.head or (self.evidence is not None and not self.evidence.settled(one.asked)):
+            if not self.caught_up(one.head, one.asked):
                 waiting.append(one)
             elif isinstance(one.fact, facts.StatsWanted):
                 nursery.start_soon(send_stats, self, one.fact, one.fd)
@@ -286,6 +286,10 @@ class Recorder:
             else:
                 nursery.start_soon(send_events, self, one.fd, one.fact.follow)
         self._wanted = waiting
+
+    def caught_up(self, head: int, asked: int) -> bool:
+        """Whether all is handed on that had happened at the moment `asked`, ns, when `head` was the ring's."""
+        return self.reader.next >= head and (self.evidence is None or self.evidence.settled(asked))
 
     @property
     def sinks(self) -> list[SinkThread]:

@@ -8,6 +8,7 @@ numbers are missing, and the scrape says so.
 import contextlib
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN = 1.0  # seconds for the daemon to say what it knows
 _DRAIN_WITHIN = 2.0  # seconds for what is in the ring to be counted
+_LOOK_AGAIN = 0.005  # seconds: a round of the recorder that hands nothing on may be all that is waited for
 _rendering = trio.CapacityLimiter(1)  # however many ask: the drain loop shares its interpreter with one of them
 
 
@@ -65,11 +67,11 @@ async def send_metrics(recorder: "Recorder", daemon: DaemonValues, fd: int) -> N
 async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
     """The text and its content type, the best of those in the HTTP header `accept`."""
     daemon = await recorder.daemon.ask()
-    head = recorder.ring.head()
+    head, asked = recorder.ring.head(), time.monotonic_ns()
     backlog = max(0, head - recorder.reader.next)
     with trio.move_on_after(_DRAIN_WITHIN):
-        while recorder.reader.next < head:
-            await recorder.progress.wait()
+        while not recorder.caught_up(head, asked):
+            await trio.sleep(_LOOK_AGAIN)
     return await _rendered(_snapshot(recorder, daemon, backlog=backlog), accept)
 
 

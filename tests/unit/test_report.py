@@ -38,10 +38,11 @@ from mapfs.trace.store import Store
 from mapfs.views.report import page_of, report_of
 from mapfs.views.report.grid import KEPT, Grid
 from mapfs.views.report.kinds import COLD_, KINDS
-from mapfs.views.report.model import Report, Unasked
+from mapfs.views.report.model import Report
 from mapfs.views.report.parts import _layout, _spread, _together, span_of
 from mapfs.views.report.scan import scan
 from mapfs.views.summary import summarise
+from mapfs.views.summary.model import Unasked
 from tests.unit.samples import FILE, MOUNT, THREAD, event
 
 PAGE = MOUNT.page_size

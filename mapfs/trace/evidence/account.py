@@ -193,14 +193,7 @@ class Account:
     # samples of the tier kernel
 
     def _fault(self, one: Sample) -> None:
-        pages = self._pages.get(one.inode)
-        self._seen[one.tid] = one.time_ns
-        wait = self._waits.get(one.tid)
-        if wait is not None:
-            again = (wait.inode, wait.page) == (one.inode, one.first)
-            self._end(one, wait, has_it=again and pages is not None and pages.has(one.first))
-        if one.tid in self._unsettled:
-            self._not_asked(one.tid)
+        pages = self._faulted(one)
         if pages is None:
             return
         if pages.has(one.first):
@@ -209,16 +202,25 @@ class Account:
             self._waits.add(one.tid, Wait(one.time_ns, one.pid, one.inode, one.first))
 
     def _mapped(self, one: Sample) -> None:
-        pages = self._pages.get(one.inode)
-        self._seen[one.tid] = one.time_ns
-        wait = self._waits.get(one.tid)
-        if wait is not None:
-            around = wait.inode == one.inode and one.first <= wait.page <= one.last
-            self._end(one, wait, has_it=around and pages is not None and pages.has(wait.page))
-        if one.tid in self._unsettled:
-            self._not_asked(one.tid)
+        pages = self._faulted(one)
         if pages is not None:
             self._got(one, pages, VIA_FAULT)
+
+    def _faulted(self, one: Sample) -> Pages | None:
+        """A thread faults, or tries again: what it waited for is over, and it has its page if that is among these.
+        It is in no read(2) that waits for what was requested before.
+        """
+        tid, pages = one.tid, self._pages.get(one.inode)
+        self._seen[tid] = one.time_ns
+        wait = self._waits.remove(tid)
+        if wait is not None and wait.item is not None and pages is not None:
+            among = wait.inode == one.inode and one.first <= wait.page <= one.last
+            if among and pages.has(wait.page):
+                wait.item.total_ns = one.time_ns - wait.since
+        for item in self._unsettled.pop(tid, ()):
+            if item.open:
+                self._unasked(item)
+        return pages
 
     def _taken(self, one: Sample) -> None:
         pages = self._pages.get(one.inode)
@@ -258,18 +260,6 @@ class Account:
         self._queue.append(item)
         self._evicted = (one.inode, one.last + 1, one.tid, item)
 
-    def _end(self, one: Sample, wait: Wait, *, has_it: bool) -> None:
-        """The thread waits no more, and at the time of the sample it has its page, or nobody can tell."""
-        self._waits.remove(one.tid)
-        if has_it and wait.item is not None:
-            wait.item.total_ns = one.time_ns - wait.since
-
-    def _not_asked(self, tid: int) -> None:
-        """A thread faults: it is not in a read(2) that waits for what was requested before."""
-        for item in self._unsettled.pop(tid):
-            if item.open:
-                self._unasked(item)
-
     # samples of the tier faults
 
     def _touched(self, one: Sample) -> None:
@@ -295,9 +285,7 @@ class Account:
             self._queue += self._gains.of(one, pages, via)
 
     def _exited(self, one: Sample) -> None:
-        wait = self._waits.get(one.tid)
-        if wait is not None:
-            self._waits.remove(one.tid)
+        self._waits.remove(one.tid)
         for item in self._unsettled.pop(one.tid, ()):
             item.open = False
         self._seen.pop(one.tid, None)

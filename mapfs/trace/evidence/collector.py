@@ -7,7 +7,8 @@ before it began; what is younger waits for the next.
 import bisect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import cast
 
@@ -82,7 +83,7 @@ class Collector:
 
     def stop(self) -> None:
         """The mount is over: its device number may be another mount's by now, whose samples are none of ours."""
-        for fd in (*(ring.fd for _, ring in self._rings), *(count.fd for _, count in self._counts)):
+        for fd in (*(ring.fd for _, ring in self._rings), *(count.fd for count in self._of_watched())):
             perf.disable(fd)
 
     def known(self, fact: FileFact | ThreadFact) -> None:
@@ -185,14 +186,16 @@ class Collector:
         lost = 0
         if self._overflown:
             self._overflown = False
-            watched = [("", count) for counts in self._watched.values() for count in counts]
-            for role, count in [*self._counts, *watched]:
+            for role, count in [*self._counts, *(("", count) for count in self._of_watched())]:
                 missing = count.more()
                 if missing and role == tracepoints.EVICTIONS:
                     self._account.lost(self._moment)
                     missing = 0 if self._ending else missing  # nobody asked what the end of a mount drops
                 lost += missing
         return lost
+
+    def _of_watched(self) -> Iterator[LostCount]:
+        return chain.from_iterable(self._watched.values())
 
     def _horizon(self, limit: int) -> int:
         """How far a round may go, ns."""

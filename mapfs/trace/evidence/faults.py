@@ -30,9 +30,8 @@ _KIND = {MINOR: TOUCHED_MINOR, MAJOR: TOUCHED_MAJOR}
 _SAMPLE_TYPE = perf.TID | perf.TIME | perf.ADDR
 _LARGEST, _SMALLEST = 1 << 19, 1 << 15  # bytes a ring; kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK bound all of them
 _SAMPLED = struct.Struct("=IIQQ")  # pid, tid, time, address
-_MMAP2 = struct.Struct(
-    "=IIQQQIIQQII"
-)  # pid, tid, address, length, page offset in bytes, maj, min, ino, gen, prot, flags
+#: pid, tid, address, length, offset in bytes, major, minor, inode, its generation, rights, flags
+_MMAP2 = struct.Struct("=IIQQQIIQQII")
 _MOST_PROCESSES = 10_000  # that are remembered to be watched
 
 
@@ -85,7 +84,7 @@ class Attacher:
 
     def attach(self, pid: int, started: int) -> list[int]:
         """Watches the process, of all whose threads none can map anything yet, as long as somebody keeps the
-        descriptors. None: it is watched, or cannot be: another user's, or there are too few descriptors.
+        descriptors. None at all: it is watched, or cannot be: another user's, or there are too few descriptors.
         """
         if (pid, started) in self._known:
             return []

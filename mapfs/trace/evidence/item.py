@@ -1,6 +1,6 @@
 """An event on its way: what is known of it grows until it is settled."""
 
-from mapfs.trace.events import EVICT, FAULT, HIT
+from mapfs.trace.events import EVICT, FAULT, HIT, VIA_FAULT
 from mapfs.trace.journal import CLASS_NUMBERS, UNKNOWN, VIAS, Entry
 from mapfs.trace.ring import Record
 from mapfs.units import PAGE_SIZE
@@ -52,7 +52,7 @@ def of_pages(
     time_ns: int, file: int, first: int, last: int, thread: int, tid: int, *, cls: str | None, via: str, by: int
 ) -> Item:
     """Pages that a process got from the page cache."""
-    op = FAULT if via == "fault" else HIT
+    op = FAULT if via == VIA_FAULT else HIT
     item = Item(time_ns, op, file, first * PAGE_SIZE, (last - first + 1) * PAGE_SIZE, thread, tid)
     item.cls, item.via, item.by = cls, via, by
     return item

@@ -11,8 +11,6 @@ TOUCHED_MINOR = 5  #: a fault on this page is over, and nobody waited for a disk
 TOUCHED_MAJOR = 6  #: the same, and somebody did
 EXEC, FORKED, EXITED = 7, 8, 9  #: tasks: `inode` and `first` are then the parent's pid and tid
 
-NAMES = ("?", "fault", "mapped", "taken", "evicted", "minor", "major", "exec", "forked", "exited")
-
 
 class Sample(NamedTuple):
     """`time_ns` of CLOCK_MONOTONIC; the process and the thread; the inode of the mount, the first and the last page."""

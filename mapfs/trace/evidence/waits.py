@@ -32,15 +32,18 @@ class Waits:
         """What it waits for."""
         return self._waiting.get(tid)
 
-    def remove(self, tid: int) -> None:
-        """It waits no more; nothing will be known of its request beyond what is."""
-        wait = self._waiting.pop(tid)
+    def remove(self, tid: int) -> Wait | None:
+        """It waits no more, for what it did; nothing will be known of its request beyond what is."""
+        wait = self._waiting.pop(tid, None)
+        if wait is None:
+            return None
         tids = self._wanted[wait.inode, wait.page]
         tids.discard(tid)
         if not tids:
             del self._wanted[wait.inode, wait.page]
         if wait.item is not None:
             wait.item.open = False
+        return wait
 
     def others(self, inode: int, span: range, tid: int, since: int, until: int) -> list[tuple[int, Wait]]:
         """The threads but `tid` that began between two moments to wait for one of these pages, and whose waiting is not

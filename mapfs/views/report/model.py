@@ -6,6 +6,8 @@ A process is named by its place in `Report.processes`, a file by its place in `R
 
 from dataclasses import dataclass
 
+from mapfs.views.summary.model import Unasked
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -68,18 +70,6 @@ class Share:
     by: int
     shared: int
     joined: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unasked:
-    """Pages that were brought in though nobody waited for them: `used` were touched later, `wasted` never; of `unclear`
-    ones nobody can tell whether they were asked for.
-    """
-
-    brought: int | None
-    used: int | None
-    wasted: int | None
-    unclear: int
 
 
 @dataclass(frozen=True, slots=True)

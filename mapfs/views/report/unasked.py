@@ -1,14 +1,12 @@
 """What became of pages that were brought in though nobody waited for them: read ahead by the kernel, or pushed."""
 
 import sqlite3
-from collections.abc import Iterator
-from heapq import merge
-from operator import itemgetter
 
-from mapfs.trace.events import DROP, EVICT, FAULT, PUSH, READ
+from mapfs.trace.events import FAULT, PUSH, READ
 from mapfs.views.report.kinds import BROUGHT, PUSH_, READ_AHEAD
-from mapfs.views.report.model import Unasked
 from mapfs.views.report.scan import Part, Sums, pages_of
+from mapfs.views.summary.evidence import in_order
+from mapfs.views.summary.model import Unasked
 
 
 def unasked_of(db: sqlite3.Connection, part: Part, evidence: str, *, lost: bool) -> tuple[Unasked, Unasked]:
@@ -19,7 +17,7 @@ def unasked_of(db: sqlite3.Connection, part: Part, evidence: str, *, lost: bool)
     files = {file for (file, _, kind), sums in part.groups.items() if _may_be_unasked(kind, sums)}
     waiting: dict[tuple[int, int], int] = {}
     brought, used, unclear = {READ: 0, PUSH: 0}, {READ: 0, PUSH: 0}, 0
-    for _, op, file, offset, size, ahead, demanded in _in_order(db, files) if files else ():
+    for _, op, file, offset, size, ahead, demanded in in_order(db, files) if files else ():
         first = offset // page_size
         pages = range(first, first + pages_of(offset, size, page_size))
         asked_for = op == READ and not ahead
@@ -48,17 +46,3 @@ def unasked_of(db: sqlite3.Connection, part: Part, evidence: str, *, lost: bool)
 
 def _may_be_unasked(kind: int, sums: Sums) -> bool:
     return kind in (PUSH_, READ_AHEAD) or (kind in BROUGHT and sums.pages > sums.count)
-
-
-def _in_order(db: sqlite3.Connection, files: set[int]) -> Iterator[tuple[int, int, int, int, int, int, int | None]]:
-    """Serial, op, file, offset, size, whether nobody waited, and the page demanded: of what brings pages of `files` in,
-    touches them (as FAULT) and takes them out.
-    """
-    within = f"file IN ({','.join(map(str, files))}) ORDER BY serial"
-    queries = (
-        "SELECT serial, op, file, offset, size, class IS 'AHEAD', demanded FROM requests"  # noqa: S608 -- numbers alone
-        f" WHERE errno = 0 AND direct = 0 AND op IN ({READ}, {PUSH}, {DROP}) AND {within}",
-        f"SELECT serial, {FAULT}, file, offset, size, 0, NULL FROM faults WHERE {within}",  # noqa: S608
-        f"SELECT serial, {EVICT}, file, offset, size, 0, NULL FROM evictions WHERE {within}",  # noqa: S608
-    )
-    return merge(*map(db.execute, queries), key=itemgetter(0))

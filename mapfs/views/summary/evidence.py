@@ -128,7 +128,7 @@ def unasked_of(db: sqlite3.Connection, page_size: int, parts: Sequence[Part], si
     waiting: dict[tuple[int, int], int] = {}  # a page that nobody touched yet: by what it came
     brought, used = {READ: 0, PUSH: 0}, {READ: 0, PUSH: 0}
     unclear = 0
-    for _, op, file, offset, size, ahead, demanded in _in_order(db, files) if files else ():
+    for _, op, file, offset, size, ahead, demanded in in_order(db, files) if files else ():
         span = pages_of(offset, size, page_size)
         if op == READ and not ahead and demanded is None and len(span) > 1:
             unclear += len(span)
@@ -151,7 +151,7 @@ def _may_be_unasked(kind: int, group: Group) -> bool:
     return kind in (PUSH << 3, DEMAND | 1) or (kind == DEMAND and group.pages > len(group.waits))
 
 
-def _in_order(db: sqlite3.Connection, files: set[int]) -> Iterator[tuple[int, int, int, int, int, int, int | None]]:
+def in_order(db: sqlite3.Connection, files: set[int]) -> Iterator[tuple[int, int, int, int, int, int, int | None]]:
     """serial, op, file, offset, size, whether nobody waited, and demanded: of what brought pages of `files` in, of
     touches (as FAULT), and of what took pages out.
     """
