@@ -120,6 +120,15 @@ def test_who_waits_for_anothers_request_joins_it() -> None:
     assert cold.total_ns == 20_000
 
 
+def test_who_faulted_first_may_be_the_one_who_joins() -> None:
+    world = World()
+    world.see(1000, FAULT, BEN, 3)
+    world.see(1002, FAULT, ANN, 3)
+    world.ask(1005, 10, ANN, 3)
+    world.see(1020, MAPPED, BEN, 0, 15)
+    assert world.told()[1] == (JOINED, BEN, 3, 1, "fault", ANN)
+
+
 def test_who_waited_long_before_a_request_has_not_joined_it() -> None:
     world = World()
     world.see(1000, FAULT, BEN, 3)  # on a page that was there, though the account does not know it

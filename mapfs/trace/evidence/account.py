@@ -27,6 +27,7 @@ from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import PAGE_SIZE, page_span
 
 _PATIENCE = 50_000_000  # ns for a thread that was answered to go on
+_ABREAST = 20_000_000  # ns by which a thread may fault before another whose request for the same page comes first
 _QUEUED = 1_000_000_000  # ns that a request may have waited until mapfs took it
 
 
@@ -153,7 +154,8 @@ class Account:
         pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
         if wait is not None:
             self._has(pages, wait.page, wait.page, item)
-        self._join(inode, pages, span, item, (wait.since if wait else item.time_ns - _QUEUED, answered))
+        since = wait.since - _ABREAST if wait else item.time_ns - _QUEUED
+        self._join(inode, pages, span, item, (since, answered))
         if not tid or doubted:
             return
         if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
