@@ -14,9 +14,8 @@ from mapfs.trace.events import READ, WRITE, Event, Lost
 from mapfs.trace.facts import FileFact, MountFact, ThreadFact
 from mapfs.trace.ring import DIRECT, Record
 from mapfs.trace.store import Store
-from mapfs.views.summary import Counts, Summary, nearest_rank, render, scan, summarise
-from mapfs.views.summary.packed import Lists
-from tests.unit.samples import FILE, MOUNT, THREAD, event
+from mapfs.views.summary import Counts, Summary, nearest_rank, render, summarise
+from tests.unit.samples import FILE, MOUNT, THREAD, event, summarised
 
 PAGE = 4096
 BOX = msgspec.structs.replace(THREAD, key=2, tid=300, pid=300, command="boxed", container="c" * 64)
@@ -187,10 +186,7 @@ def test_against_a_plain_recomputation(requests: list[tuple[int, int, int, int, 
         if fact is not None:
             store.fact(fact)
     store.events(events)
-    summary = summarise(store.connection)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "packed", Lists)
-        assert summarise(store.connection) == summary, "with numpy and without"
+    summary = summarised(store.connection)
     store.connection.close()
     assert summary.total == recomputed(events)
     assert {row.file: row.counts for row in summary.files} == {

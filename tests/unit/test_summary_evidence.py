@@ -24,7 +24,7 @@ from mapfs.views.summary.model import Bucket, Got, Joined, Share, Unasked, Who
 from mapfs.views.summary.part import Layout
 from mapfs.views.summary.ranks import nearest_rank, rank_of_runs
 from mapfs.views.summary.timeline import width_of
-from tests.unit.samples import FILE, MOUNT, THREAD, event
+from tests.unit.samples import FILE, MOUNT, THREAD, event, summarised
 
 PAGE = 4096
 OTHER = msgspec.structs.replace(FILE, id=2, path="other", size=1 << 20)
@@ -49,7 +49,7 @@ def summary_of(events: Sequence[Event | Lost], evidence: str = "kernel", watched
         store.fact(WatchedFact(thread.pid, thread.started, 1))
     store.events(events)
     try:
-        return summarise(store.connection)
+        return summarised(store.connection)
     finally:
         store.connection.close()
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mapfs.trace.events import READ
+from mapfs.trace.events import AHEAD, JOINED, READ, SHARED
 
 _CHUNK = 50_000  # events that one query packs into a text
+CLASSES = (None, AHEAD, SHARED, JOINED)  # of faults
 DEMAND = READ << 3  # the kind of a read that succeeded and that its thread waited for
 
 

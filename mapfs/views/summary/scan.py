@@ -1,25 +1,37 @@
 """One pass over a range of a trace's events: sums, waits and pages, as far as they can be had from the range alone.
 
-Ten million rows are read in seconds because most never become a row in Python. A *plain* request, a read of the size
-that is most common in the trace, is packed into numbers by SQL, and group_concat hands fifty thousand of them over in
-one text, which msgspec decodes. Of the others (the tail of a file, errors, writes, what mapfs does itself) the
-packing tells the serial numbers, and they are read row by row. Both end in the same groups; nothing is estimated.
+A trace that has ended is read in columns where numpy is installed (`arrays`). Otherwise ten million rows are read in
+some ten seconds because most never become a row in Python. A *plain* request, a read of the size that is most common
+in the trace, is packed into numbers by SQL, and group_concat hands fifty thousand of them over in one text, which
+msgspec decodes. Of the others (the tail of a file, errors, writes, what mapfs does itself) the packing tells the serial
+numbers, and they are read row by row. All end in the same groups; nothing is estimated.
 """
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import pairwise
 
+from mapfs.trace.columns import Columns, UnreadableError
 from mapfs.trace.events import PUSH, READ
-from mapfs.views.summary.packed import packed
+from mapfs.views.summary.arrays import scan_columns
 from mapfs.views.summary.part import DEMAND, Layout, Part, Piece, chunks, columns_of, kind_of, pages_of
 from mapfs.views.summary.seen import add_evictions, add_faults
 
 
 def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
     """Scans the events with serial numbers from `first` to before `end`."""
-    part, found = Part(), packed()
+    try:
+        with closing(Columns(db)) as columns:
+            return scan_columns(columns, layout, first, end)
+    except UnreadableError:
+        return scan_texts(db, layout, first, end)
+
+
+def scan_texts(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
+    """The same, through SQLite."""
+    part, found = Part(), _Waits()
     again = False  # whether the bucket before had re-faults, as this one then has too, most likely
     for bucket, (low, high) in enumerate(pairwise(layout.edges)):
         start, stop = max(low, first), min(high, end)
@@ -40,10 +52,54 @@ def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
         piece.pages = len(piece.read) if again else piece.brought  # without re-faults each is another one
         piece.read = set() if whole else piece.read
         part.pieces.append(piece)
-    _unpack(found.waits(), layout, part)
+    _unpack(found.waits, layout, part)
     for group in part.groups.values():
-        group.waits, group.wait_ns = found.ordered(group.waits)
+        group.waits, group.wait_ns = array("q", sorted(group.waits)), sum(group.waits)
     return part
+
+
+class _Waits:
+    """The waits of plain requests, by their keys. `others` are the serial numbers of what was not plain in the rows
+    that were taken last.
+    """
+
+    def __init__(self) -> None:
+        self.others: list[int] = []
+        self.waits: dict[int, array[int]] = {}
+        self._appends: dict[int, Callable[[int], None]] = {}
+
+    def take(
+        self, db: sqlite3.Connection, layout: Layout, columns: list[str], bounds: tuple[int, int], piece: Piece
+    ) -> list[int]:
+        """Takes the rows between `bounds`, of which `columns` are a key (a negative one is a serial number), a wait and
+        perhaps the number of the first page; these, of plain requests. The piece gets what they add up to.
+        """
+        keys, waits, *paging = columns_of(db, "requests", columns, "1", bounds)
+        before = {key: len(own) for key, own in self.waits.items()}
+        self._add(keys, waits)
+        again = (1 << layout.refault_bits) - 1
+        for key, own in self.waits.items():
+            count = len(own) - before.get(key, 0)
+            piece.add(count, layout.pages, count * (key & again))
+        piece.longest = max(piece.longest, max(waits, default=-1))
+        pages = paging[0] if paging else []
+        return [page for page, key in zip(pages, keys, strict=True) if key >= 0] if pages and self.others else pages
+
+    def _add(self, keys: list[int], waits: list[int]) -> None:
+        appends, pairs = self._appends, zip(keys, waits, strict=True)
+        self.others = []
+        while True:
+            key, wait = 0, 0
+            try:
+                for key, wait in pairs:
+                    appends[key](wait)
+                return
+            except KeyError:
+                if key < 0:
+                    self.others.append(-key)
+                    continue
+                self.waits[key] = array("q", [wait])
+                appends[key] = self.waits[key].append
 
 
 def _columns(layout: Layout, *, paged: bool) -> list[str]:

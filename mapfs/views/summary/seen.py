@@ -3,9 +3,7 @@
 import sqlite3
 from collections import Counter
 
-from mapfs.views.summary.part import Layout, Part, chunks, columns_of, in_pages
-
-_CLASSES = (None, "AHEAD", "SHARED", "JOINED")  # by their number in a key
+from mapfs.views.summary.part import CLASSES, Layout, Part, chunks, columns_of, in_pages
 
 
 def add_evictions(db: sqlite3.Connection, layout: Layout, part: Part, bounds: tuple[int, int]) -> int:
@@ -45,7 +43,7 @@ def add_faults(db: sqlite3.Connection, layout: Layout, part: Part, bounds: tuple
             ):
                 part.faults[thread, by, cls] += pages
         for key, count in found.items():
-            part.faults[key >> bits + 2, key >> 2 & (1 << bits) - 1, _CLASSES[key & 3]] += count
+            part.faults[key >> bits + 2, key >> 2 & (1 << bits) - 1, CLASSES[key & 3]] += count
         if any(key & 3 == 3 for key in found) or any(cls == "JOINED" for _, _, cls in part.faults):
             _joined(db, part, chunk)
 
