@@ -114,7 +114,7 @@ class Mount:
 
     def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
         self._tree = tree
-        self._facts = recorder.facts
+        self._facts, self._hurry = recorder.facts, recorder.hurry
         self._threads = Threads(recorder.facts.send)
         stack.callback(self._threads.close)
         wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
@@ -122,7 +122,7 @@ class Mount:
         stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
-        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics)
+        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry)
         self._notifier = Notifier(ring)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
@@ -218,6 +218,7 @@ class Mount:
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._flush_facts)
                 nursery.start_soon(self._sessions.tell)
+                nursery.start_soon(self._watching.attend, self._hurry)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
                     self._link.start()

@@ -62,11 +62,12 @@ class BytesSession(ReadSession):
 
 
 class RecorderSessions:
-    """Opens sessions. `daemon` gives what the daemon itself adds to the statistics."""
+    """Opens sessions. `daemon` gives what the daemon itself adds to the statistics, `hurry` urges the recorder on."""
 
-    def __init__(self, facts: FactSender, daemon: Callable[[], DaemonValues]) -> None:
+    def __init__(self, facts: FactSender, daemon: Callable[[], DaemonValues], hurry: Callable[[], None]) -> None:
         self._facts = facts
         self._daemon = daemon
+        self._hurry = hurry
 
     async def events(self, now: bool) -> PipeSession:
         """The events that are still in the ring and, unless the client wants to wait for none, what follows."""
@@ -112,4 +113,5 @@ class RecorderSessions:
                 raise OSError(errno.EIO, "the recorder does not answer")
         finally:
             os.close(theirs)
+        self._hurry()
         return ours

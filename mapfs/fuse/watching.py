@@ -4,7 +4,11 @@ The rings are made before the mount answers its first request, mapped here as lo
 yet is lost), and handed to the recorder, which reads them.
 """
 
+import select
 import time
+from collections.abc import Callable
+
+import trio
 
 from mapfs.errors import MountError, reason_of
 from mapfs.trace import facts
@@ -51,6 +55,16 @@ class Watching:
             some = tuple(fds[first : first + _DELIVERED])
             self._sender.send(WatchedFact(*process, time.monotonic_ns()), some)
         close_all(fds)
+
+    async def attend(self, hurry: Callable[[], None]) -> None:
+        """Calls `hurry` whenever a ring is half full, which is when the kernel wakes who waits for it."""
+        with select.epoll() as full:
+            for _, ring in self._rings:
+                full.register(ring.fd, select.EPOLLIN | select.EPOLLET)
+            while self._rings:
+                await trio.lowlevel.wait_readable(full.fileno())
+                full.poll(0)
+                hurry()
 
     def close(self) -> None:
         """The recorder has rings of its own."""

@@ -1,46 +1,74 @@
 """When the recorder runs: while nobody else wants the CPU (SCHED_IDLE, sched(7)), as long as it keeps up.
 
-What it does is never urgent until its rings fill. On a machine without an idle CPU it would hardly run at all then; so
-when it sees that it lags it competes as others do, nice, and goes back once it has caught up.
+What it does is never urgent until a ring fills. On a machine without an idle CPU it would hardly run at all then; so
+when it sees that it lags it competes as others do, nice, and goes back once it has caught up. It may hardly run at all
+by then, so the daemon looks too: at the kernel's own sign that a ring is half full, and when somebody waits for what
+the recorder has.
 """
 
 import contextlib
 import os
+import threading
 import time
 
 _NICE = 5
-_LATE = 0.1  # seconds since the last round
-_MUCH = 1 / 8  # of a ring, in one round
-_WATCHFUL = 5.0  # seconds without any of that, until it is idle again
+_LATE = 0.25  # seconds since the last round
+_FULL = 1 / 2  # of a ring, in one round: where the kernel wakes who waits for it (perf_event_open(2), wakeup_watermark)
+_WATCHFUL = 2.0  # seconds without any of that, until it is idle again
 
 
 class Pace:
-    """Of the threads of this process. `slots` is what the ring of requests holds."""
+    """Of this process, whose only thread calls."""
 
-    def __init__(self, slots: int) -> None:
-        self._much = slots * _MUCH
-        self._competing = True
+    def __init__(self) -> None:
         self._last = self._lagged = time.monotonic()
         with contextlib.suppress(OSError):
             os.nice(_NICE)
+        self._returns = may_return()
+        if self._returns:
+            compete(os.getpid(), yes=False)
 
-    def round(self, taken: int) -> None:
-        """So much was taken in one round."""
+    def round(self, full: float, taken: int) -> None:
+        """So much was taken in one round, and so full, 0 to 1, was the fullest ring."""
+        if not self._returns:
+            return
         now = time.monotonic()
         late, self._last = now - self._last > _LATE, now
-        if taken > self._much or (late and taken):
+        competing = os.sched_getscheduler(0) != os.SCHED_IDLE
+        if full > _FULL or (late and taken):
             self._lagged = now
-            if not self._competing:
-                self._compete(True)
-        elif self._competing and now - self._lagged > _WATCHFUL:
-            self._compete(False)
+            if not competing:
+                compete(os.getpid(), yes=True)
+        elif competing and now - self._lagged > _WATCHFUL:
+            compete(os.getpid(), yes=False)
 
     def hurry(self) -> None:
         """There is an end to come to."""
-        self._compete(True)
+        if self._returns:
+            compete(os.getpid(), yes=True)
 
-    def _compete(self, yes: bool) -> None:
-        self._competing = yes
-        for tid in os.listdir("/proc/self/task"):
+
+def compete(pid: int, *, yes: bool) -> None:
+    """Whether all threads of a process compete for the CPUs."""
+    with contextlib.suppress(OSError):  # it ended
+        for tid in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):  # it ended; or a kernel without SCHED_IDLE
                 os.sched_setscheduler(int(tid), os.SCHED_OTHER if yes else os.SCHED_IDLE, os.sched_param(0))
+
+
+def may_return() -> bool:
+    """Whether what is idle here may compete again: for root, or as RLIMIT_NICE allows (sched(7)). Tried by a thread,
+    of which each has a policy of its own.
+    """
+    allowed = []
+
+    def attempt() -> None:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            allowed.append(True)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return bool(allowed)

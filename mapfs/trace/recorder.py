@@ -21,7 +21,7 @@ from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
-from mapfs.trace.evidence.collector import SAMPLE_SIZE, Collector
+from mapfs.trace.evidence.collector import Collector
 from mapfs.trace.evidence.item import of_request
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
@@ -91,7 +91,7 @@ class Recorder:
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
         ring, awake = self.ring, select.epoll()
-        self._pace = pace = Pace(ring.slots)
+        self._pace = pace = Pace()
         awake.register(self._socket, select.EPOLLIN)
         awake.register(ring.wake, select.EPOLLIN)
         async with trio.open_nursery() as nursery:
@@ -141,14 +141,15 @@ class Recorder:
         before, records, sampled = self.reader.lost, list[Record](), 0
         if self.evidence is None:
             records = self._take(final=final)
-        elif not self.evidence.full:
+        elif not self.evidence.overloaded:
             self.evidence.begin()
             records = self._take(final=final)
             sampled = self.evidence.take()
         self._take_facts()
         lost = self.reader.lost - before
         if self._pace is not None:
-            self._pace.round(len(records) + sampled // SAMPLE_SIZE)
+            full = max(len(records) / self.ring.slots, self.evidence.full if self.evidence else 0.0)
+            self._pace.round(full, len(records) + sampled)
         handed = self._hand_on(records, lost, final=final)
         if handed:
             self.progress.set()

@@ -16,6 +16,7 @@ from mapfs.trace import facts
 from mapfs.trace.address import Address
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.facts import FactSender
+from mapfs.trace.pace import compete
 from mapfs.trace.recorder import Recorder, SinkMaker
 from mapfs.trace.ring import Ring
 from mapfs.trace.sinks import warn
@@ -63,6 +64,10 @@ class RecorderProcess:
             raise TraceError(answer.decode() or "the recorder process ended at once; see above")
         self._started = True
         self.facts = FactSender(self._socket)
+
+    def hurry(self) -> None:
+        """Has it compete for the CPUs until it has caught up."""
+        compete(self.pid, yes=True)
 
     def finish(self, *, served: bool) -> bool:
         """Ends it and waits for it. True if everything that was answered is where it should be."""

@@ -24,7 +24,6 @@ from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
 _SLACK = 200_000  # ns in which a sample that has its time is in its ring
-SAMPLE_SIZE = 64  # bytes of a sample in a ring, about
 _ROUND = 20_000  # samples, and requests, that are joined at once
 _MOST = 500_000  # that may wait for it
 _SHORTEST, _LONGEST = 0.02, 0.2  # seconds between two looks at the rings
@@ -46,6 +45,7 @@ class Collector:
     ) -> None:
         self.lost = 0  # samples, ever
         self.kernel = kernel
+        self.full = 0.0  # of the fullest ring, 0 to 1, when it was last taken from
         self.nap = _SHORTEST  # seconds until it is worth to look again
         self._barrier = barrier
         self._classify = classify
@@ -107,7 +107,10 @@ class Collector:
         """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         self._taken = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
-        self._overflown |= any(len(data) > ring.size / 2 for (_, ring), data in zip(self._rings, taken, strict=True))
+        self.full = max(
+            (len(data) / ring.size for (_, ring), data in zip(self._rings, taken, strict=True)), default=0.0
+        )
+        self._overflown |= self.full > 1 / 2
         return sum(len(data) for _, data in self._taken)
 
     def settle(self, records: Sequence[Record], *, final: bool = False) -> tuple[list[Item], int]:
@@ -159,7 +162,7 @@ class Collector:
         return self._account.settled(1 << 63) + [of_request(one, *self._classify(one)) for one in records]
 
     @property
-    def full(self) -> bool:
+    def overloaded(self) -> bool:
         """Whether so much waits to be joined that the rings had better be left to overflow, which is counted."""
         return len(self._samples) + len(self._records) > _MOST
 

@@ -1,0 +1,53 @@
+"""When the recorder runs: when nobody else wants the CPU, until there is something that cannot wait."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from mapfs.trace.pace import may_return
+from tests.conftest import Mounter
+from tests.mount.test_places import needs_root
+from tests.support import WITHIN, wait_until
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Every CPU has something to do, for a while at most."""
+    with ExitStack() as stack:
+        for cpu in os.sched_getaffinity(0):
+            code = f"import os, time\nos.sched_setaffinity(0, [{cpu}])\nend = time.monotonic() + {WITHIN}\n"
+            code += "while time.monotonic() < end: pass"
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", code]))
+            stack.callback(process.kill)
+        yield
+
+
+@needs_root
+def test_the_recorder_waits_for_an_idle_cpu_until_a_ring_fills(mount: Mounter, fast: str, busy: None) -> None:
+    pages = 60_000
+    daemon = mount(f"a=pages:{16 * pages}p", "-q", "--evidence", "kernel", wait=False).wait_mounted()
+    recorder = daemon.stats()["recorder_pid"]
+
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(tid)) for tid in os.listdir(f"/proc/{recorder}/task")}
+
+    wait_until(lambda: policies() == {os.SCHED_IDLE}, "the recorder waits for an idle CPU")
+    touching = subprocess.Popen([fast, daemon.file("a"), str(16 * pages), "0"], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: policies() == {os.SCHED_OTHER}, "the recorder competes for a CPU")
+        assert touching.wait(WITHIN) == 0
+    finally:
+        touching.kill()
+        touching.wait()
+    stats = daemon.stats()
+    assert stats["classes"]["COLD"] + stats["lost"] == pages
+
+
+@needs_root
+def test_root_may_let_a_thread_wait_for_an_idle_cpu_and_compete_again() -> None:
+    assert may_return()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
