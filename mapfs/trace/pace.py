@@ -15,18 +15,21 @@ _NICE = 5
 _LATE = 0.25  # seconds since the last round
 _FULL = 1 / 2  # of a ring, in one round: where the kernel wakes who waits for it (perf_event_open(2), wakeup_watermark)
 _WATCHFUL = 2.0  # seconds without any of that, until it is idle again
+_BRIEF = 0.05  # seconds that it competes because the daemon says so, if none of that follows
 
 
 class Pace:
     """Of this process, whose only thread calls."""
 
     def __init__(self) -> None:
-        self._last = self._lagged = time.monotonic()
+        self._last = time.monotonic()
+        self._until = 0.0  # it competes until then, at least
+        self._competes = True  # as far as this knows: the daemon may make it
         with contextlib.suppress(OSError):
             os.nice(_NICE)
         self._returns = may_return()
         if self._returns:
-            compete(os.getpid(), yes=False)
+            self._compete(False)
 
     def round(self, full: float, taken: int) -> None:
         """So much was taken in one round, and so full, 0 to 1, was the fullest ring."""
@@ -34,18 +37,25 @@ class Pace:
             return
         now = time.monotonic()
         late, self._last = now - self._last > _LATE, now
-        competing = os.sched_getscheduler(0) != os.SCHED_IDLE
+        competes = os.sched_getscheduler(0) != os.SCHED_IDLE
         if full > _FULL or (late and taken):
-            self._lagged = now
-            if not competing:
-                compete(os.getpid(), yes=True)
-        elif competing and now - self._lagged > _WATCHFUL:
-            compete(os.getpid(), yes=False)
+            self._until = now + _WATCHFUL
+            if not competes:
+                self._compete(True)
+        elif competes and not self._competes:
+            self._until = max(self._until, now + _BRIEF)
+            self._competes = True
+        elif competes and now > self._until:
+            self._compete(False)
 
     def hurry(self) -> None:
         """There is an end to come to."""
         if self._returns:
-            compete(os.getpid(), yes=True)
+            self._compete(True)
+
+    def _compete(self, yes: bool) -> None:
+        self._competes = yes
+        compete(os.getpid(), yes=yes)
 
 
 def compete(pid: int, *, yes: bool) -> None:
