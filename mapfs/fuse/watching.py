@@ -13,7 +13,8 @@ import trio
 from mapfs.errors import MountError, reason_of
 from mapfs.trace import facts
 from mapfs.trace.evidence import faults, tiers, tracepoints
-from mapfs.trace.evidence.perf import close_all, close_rings
+from mapfs.trace.evidence.bpf import SampleRing
+from mapfs.trace.evidence.perf import PerfRing, close_all, close_rings
 from mapfs.trace.facts import FactSender, RingsFact, WatchedFact
 from mapfs.trace.processes import Threads
 
@@ -38,7 +39,7 @@ class Watching:
                 raise MountError(f"evidence cannot be had: {reason_of(error)}; mount with --evidence faults") from error
         for first in range(0, len(self._rings), _DELIVERED):
             some = self._rings[first : first + _DELIVERED]
-            fact = RingsFact(device, [role for role, _ in some], some[0][1].size)
+            fact = RingsFact(device, [role for role, _ in some], [ring.size for _, ring in some])
             self._sender.send(fact, tuple(ring.fd for _, ring in some))
 
     def opening(self, tid: int) -> None:
@@ -57,14 +58,18 @@ class Watching:
         close_all(fds)
 
     async def attend(self, hurry: Callable[[], None]) -> None:
-        """Calls `hurry` whenever a ring is half full, which is when the kernel wakes who waits for it."""
-        with select.epoll() as full:
-            for _, ring in self._rings:
-                full.register(ring.fd, select.EPOLLIN | select.EPOLLET)
-            while self._rings:
-                await trio.lowlevel.wait_readable(full.fileno())
-                full.poll(0)
-                hurry()
+        """Calls `hurry` whenever a ring is half full. Of one of perf_event_open(2) that is when the kernel wakes who
+        waits for it, at the other it is looked now and then.
+        """
+        rings = [ring for _, ring in self._rings if isinstance(ring, PerfRing | SampleRing)]
+        with select.epoll() as filling:
+            for ring in rings:
+                filling.register(ring.fd, select.EPOLLIN | select.EPOLLET)
+            while rings:
+                await trio.lowlevel.wait_readable(filling.fileno())
+                filling.poll(0)
+                if any(ring.head() - ring.tail() >= ring.size / 2 for ring in rings):
+                    hurry()
 
     def close(self) -> None:
         """The recorder has rings of its own."""

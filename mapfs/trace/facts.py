@@ -81,12 +81,12 @@ class WatchedFact(msgspec.Struct, frozen=True, tag="watched"):
 class RingsFact(msgspec.Struct, frozen=True, tag="rings"):
     """Rings of samples that the kernel writes; a descriptor for each comes with it.
 
-    `device` is the st_dev of the mount, `roles` says what each ring holds; `size` is of each, bytes.
+    `device` is the st_dev of the mount, `roles` says what each ring holds, `sizes` how much, bytes.
     """
 
     device: int
     roles: list[str]
-    size: int
+    sizes: list[int]
 
 
 class ReasonFact(msgspec.Struct, frozen=True, tag="reason"):

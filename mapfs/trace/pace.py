@@ -31,8 +31,8 @@ class Pace:
         if self._returns:
             self._compete(False)
 
-    def round(self, full: float, taken: int) -> None:
-        """So much was taken in one round, and so full, 0 to 1, was the fullest ring."""
+    def round(self, full: float, taken: int, *, awaited: bool) -> None:
+        """So much was taken in one round, and so full, 0 to 1, was the fullest ring; `awaited`: somebody waits."""
         if not self._returns:
             return
         now = time.monotonic()
@@ -42,7 +42,7 @@ class Pace:
             self._until = now + _WATCHFUL
             if not competes:
                 self._compete(True)
-        elif competes and not self._competes:
+        elif competes and (awaited or not self._competes):
             self._until = max(self._until, now + _BRIEF)
             self._competes = True
         elif competes and now > self._until:

@@ -149,7 +149,7 @@ class Recorder:
         lost = self.reader.lost - before
         if self._pace is not None:
             full = max(len(records) / self.ring.slots, self.evidence.full if self.evidence else 0.0)
-            self._pace.round(full, len(records) + sampled)
+            self._pace.round(full, len(records) + sampled, awaited=bool(self._wanted))
         handed = self._hand_on(records, lost, final=final)
         if handed:
             self.progress.set()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mapfs.trace.barrier import Barrier
-from mapfs.trace.evidence import faults, perf
+from mapfs.trace.evidence import bpf, faults, perf
 from mapfs.trace.evidence.sample import TOUCHED_MAJOR, TOUCHED_MINOR
 from tests.conftest import Mounter
 from tests.evidence.test_sharing import TOUCH, told, toucher
@@ -217,6 +217,43 @@ def test_no_fault_is_lost_unreported(mount: Mounter, fast: str, tmp_path: Path, 
     reported = connection.execute("SELECT coalesce(sum(count), 0) FROM losses WHERE what = 'samples'").fetchone()[0]
     assert shared == (stats["faults"]["SHARED"],) * 2
     assert reported == stats["lost_samples"]
+
+
+NESTED = """
+set -eu
+"$PYTHON" -m mapfs mount --daemon --evidence kernel "$MNT" a=pages:512p 2>&1
+trap '"$PYTHON" -m mapfs umount "$MNT"' EXIT
+touch='import mmap, os, sys
+m = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, prot=mmap.PROT_READ)
+m[3 * mmap.PAGESIZE]
+print(os.getpid())'
+"$PYTHON" -c "$touch" "$MNT/a" >&2
+"$PYTHON" -c "$touch" "$MNT/a" >&2
+"$PYTHON" -m mapfs log --json "$MNT"
+"""
+
+
+@needs_root
+def test_in_a_pid_namespace_processes_have_its_numbers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--mount", "--kill-child", "--", "bash", "-c", NESTED],
+        env={**os.environ, "PYTHON": sys.executable, "MNT": str(tmp_path / "mnt")},
+        cwd=ROOT, capture_output=True, text=True, timeout=WITHIN, check=True,
+    )  # fmt: skip
+    first, second = map(int, done.stderr.split()[-2:])
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert first < 1000, "the numbers are those of the namespace"
+    assert [(one["op"], one["class"], one["via"], one["pid"], one["by"]) for one in events if one["page"] == 3] == [
+        ("read", "COLD", "fault", first, None),
+        ("fault", "SHARED", "fault", second, {"tid": first, "pid": first, "command": events[0]["command"]}),
+    ]
+
+
+@needs_root
+def test_a_program_that_the_kernel_refuses_is_a_clear_error() -> None:
+    with pytest.raises(OSError, match="R0 !read_ok") as failed:
+        bpf.load(bpf.instruction(0x95))  # it ends with nothing to return
+    assert "verifier refused a program" in str(bpf.remedy(failed.value))
 
 
 def test_evidence_that_cannot_be_had_is_a_clear_error(tmp_path: Path) -> None:

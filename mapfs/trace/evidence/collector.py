@@ -16,10 +16,12 @@ from mapfs.trace.barrier import Barrier
 from mapfs.trace.events import PUSH
 from mapfs.trace.evidence import faults, perf, tracepoints
 from mapfs.trace.evidence.account import Account
+from mapfs.trace.evidence.bpf import SampleRing
 from mapfs.trace.evidence.item import Item, of_request
 from mapfs.trace.evidence.names import Names
-from mapfs.trace.evidence.perf import LostCount, PerfRing
-from mapfs.trace.evidence.sample import Sample
+from mapfs.trace.evidence.perf import LostCount, PerfRing, Readable
+from mapfs.trace.evidence.sample import EVICTED, Sample
+from mapfs.trace.evidence.tracepoints import LostCounts
 from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
@@ -51,13 +53,13 @@ class Collector:
         self._classify = classify
         self._names = Names(learned)
         self._account = Account(self._names, daemon, kernel=kernel)
-        self._rings: list[tuple[str, PerfRing]] = []
+        self._rings: list[tuple[str, Readable]] = []
         self._maps: faults.Maps | None = None
         self._samples: list[Sample] = []  # that are too young
         self._records: list[Record] = []
         self._facts: list[FileFact] = []  # whose time has not come
         self._taken: list[tuple[str, bytes]] = []
-        self._counts: list[tuple[str, LostCount]] = []  # of tracepoints, with their roles
+        self._counts: LostCounts | None = None  # of tracepoints
         self._watched: dict[int, list[LostCount]] = {}  # of processes, by the pid that was attached to
         self._ending = False
         self._overflown = False  # a ring was so full that samples may have been lost
@@ -68,11 +70,14 @@ class Collector:
     def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
         """The daemon made rings."""
         self._device = fact.device
-        rings = [(role, PerfRing(fd, fact.size)) for role, fd in zip(fact.roles, fds, strict=True)]
-        self._rings += rings
-        if self.kernel:
-            self._counts += [(role, LostCount(ring.fd)) for role, ring in rings if role != tracepoints.TASKS]
-        elif self._maps is None:
+        for role, size, fd in zip(fact.roles, fact.sizes, fds, strict=True):
+            if role == tracepoints.VALUES:
+                self._counts = LostCounts(fd)
+            elif role == tracepoints.PAGES:
+                self._rings.append((role, SampleRing(fd, size, tracepoints.SAMPLE_SIZE)))
+            else:
+                self._rings.append((role, PerfRing(fd, size)))
+        if not self.kernel and self._maps is None:
             self._maps = faults.Maps(fact.device)
 
     def watch(self, pid: int, fds: Sequence[int]) -> None:
@@ -82,8 +87,11 @@ class Collector:
             self._maps.watch(pid)
 
     def stop(self) -> None:
-        """The mount is over: its device number may be another mount's by now, whose samples are none of ours."""
-        for fd in (*(ring.fd for _, ring in self._rings), *(count.fd for count in self._of_watched())):
+        """The mount is over: its device number may be another mount's by now, whose samples are none of ours. The
+        programs at tracepoints went with the daemon.
+        """
+        rings = (ring.fd for role, ring in self._rings if role != tracepoints.PAGES)
+        for fd in (*rings, *(count.fd for count in self._of_watched())):
             perf.disable(fd)
 
     def known(self, fact: FileFact | ThreadFact) -> None:
@@ -126,7 +134,7 @@ class Collector:
         if lost:
             if self._maps is not None:
                 self._maps.clear()
-            account.missed(self._moment)
+            account.missed(time.monotonic_ns())  # not before this round alone: it may have been held up since it began
             self.lost += lost
         facts = [fact for fact in self._facts if fact.found_ns <= limit]
         if requests or facts:
@@ -177,8 +185,10 @@ class Collector:
             self._maps.add(taken)
             return self._missing()
         for role, data in taken:
-            self._samples += tracepoints.samples(role, data)
-            if role == tracepoints.EVICTIONS and not self._ending and not _is_mounted(self._device):
+            found = tracepoints.samples(role, data)
+            self._samples += found
+            evictions = not self._ending and any(one.kind == EVICTED for one in found)
+            if evictions and not _is_mounted(self._device):
                 self._ending = True
                 self._account.ending()
         self._samples.sort(key=itemgetter(0))
@@ -186,15 +196,15 @@ class Collector:
 
     def _missing(self) -> int:
         """How many samples the kernel had no room for, where that may be."""
+        if self._counts is not None:
+            evictions, others = self._counts.more()
+            if evictions:
+                self._account.lost(time.monotonic_ns())
+            return others + (0 if self._ending else evictions)  # nobody asked what the end of a mount drops
         lost = 0
         if self._overflown:
             self._overflown = False
-            for role, count in [*self._counts, *(("", count) for count in self._of_watched())]:
-                missing = count.more()
-                if missing and role == tracepoints.EVICTIONS:
-                    self._account.lost(self._moment)
-                    missing = 0 if self._ending else missing  # nobody asked what the end of a mount drops
-                lost += missing
+            lost = sum(count.more() for count in self._of_watched())
         return lost
 
     def _of_watched(self) -> Iterator[LostCount]:

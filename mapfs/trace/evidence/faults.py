@@ -14,12 +14,12 @@ import mmap
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
 from mapfs.trace.evidence import perf
-from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence.perf import PerfRing, Shared
 from mapfs.trace.evidence.sample import EXEC, EXITED, FORKED, TOUCHED_MAJOR, TOUCHED_MINOR, Sample
 from mapfs.trace.evidence.tasks import task_of, time_of
 from mapfs.units import PAGE_SIZE
@@ -76,7 +76,7 @@ def _rings(size: int) -> list[tuple[str, PerfRing]]:
 class Attacher:
     """The daemon's half: watches processes from the moment at which they open a file. Called by one thread."""
 
-    def __init__(self, rings: list[tuple[str, PerfRing]]) -> None:
+    def __init__(self, rings: Sequence[tuple[str, Shared]]) -> None:
         cpus = perf.online_cpus()
         assert [role for role, _ in rings] == [MINOR, MAJOR] * len(cpus)
         self._rings = [(cpus[number // 2], role, ring.fd) for number, (role, ring) in enumerate(rings)]

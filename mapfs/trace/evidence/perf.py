@@ -13,13 +13,14 @@ import platform
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mapfs.errors import EvidenceError
 from mapfs.trace.barrier import Barrier
 
 SOFTWARE, TRACEPOINT = 1, 2  # attr.type
 FAULTS_MINOR, FAULTS_MAJOR, DUMMY = 5, 6, 9  # attr.config of SOFTWARE
-TID, TIME, ADDR, RAW = 1 << 1, 1 << 2, 1 << 3, 1 << 10  # attr.sample_type
+TID, TIME, ADDR = 1 << 1, 1 << 2, 1 << 3  # attr.sample_type
 COMM, EXIT, FORK, SAMPLE, MMAP2 = 3, 4, 7, 9, 10  # types of records
 FORMAT_LOST = 1 << 4  # attr.read_format (Linux 6.0)
 COMM_EXEC = 1 << 13  # a flag of a COMM record: by execve(2)
@@ -36,7 +37,6 @@ _NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331}
 _CLOEXEC = 1 << 3
 _ATTR_SIZE = 136
 _ENABLE, _DISABLE, _SET_OUTPUT = 0x2400, 0x2401, 0x2405  # _IO('$', n)
-_SET_FILTER = 1 << 30 | struct.calcsize("P") << 16 | ord("$") << 8 | 6  # _IOW('$', 6, char *)
 _HEAD = struct.Struct("@Q")
 _LOST = struct.Struct("@QQ")  # what read(2) gives: the count, and the lost
 _HEAD_AT, _TAIL_AT = 1024, 1032  # in the first page: data_head, data_tail
@@ -62,11 +62,6 @@ def open_event(kind: int, config: int, sample: int, flags: int, *, pid: int, cpu
     if fd < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return int(fd)
-
-
-def set_filter(fd: int, text: str) -> None:
-    """Samples of a tracepoint for which `text` is true, alone. Raises OSError."""
-    fcntl.ioctl(fd, _SET_FILTER, text.encode() + b"\0")
 
 
 def set_output(fd: int, ring: int) -> None:
@@ -134,7 +129,33 @@ class PerfRing:
         _HEAD.pack_into(self.memory, _TAIL_AT, head)
 
 
-def take(rings: Sequence[PerfRing], barrier: Barrier) -> list[bytes]:
+class Shared(Protocol):
+    """Memory that the kernel, the daemon and the recorder share: `size` bytes of it, by a descriptor."""
+
+    fd: int
+    size: int
+
+    def close(self) -> None:
+        """It lives as long as somebody has it."""
+
+
+class Readable(Shared, Protocol):
+    """A ring, as a reader sees it: see PerfRing."""
+
+    def head(self) -> int:
+        """How far it was written."""
+
+    def tail(self) -> int:
+        """How far it was read."""
+
+    def copy(self, tail: int, head: int) -> bytes:
+        """What is between, or the part of it that is whole."""
+
+    def consumed(self, head: int) -> None:
+        """It was read up to `head`."""
+
+
+def take(rings: Sequence[Readable], barrier: Barrier) -> list[bytes]:
     """What the kernel has written into each of `rings` and was not taken yet: whole records."""
     spans = [(ring.tail(), ring.head()) for ring in rings]
     if all(tail == head for tail, head in spans):
@@ -142,9 +163,9 @@ def take(rings: Sequence[PerfRing], barrier: Barrier) -> list[bytes]:
     barrier.run()  # the heads were read before the records are (perf_event.h, data_head)
     taken = [ring.copy(tail, head) if tail != head else b"" for ring, (tail, head) in zip(rings, spans, strict=True)]
     barrier.run()  # and these before the kernel may overwrite them
-    for ring, (tail, head) in zip(rings, spans, strict=True):
-        if tail != head:
-            ring.consumed(head)
+    for ring, (tail, _), data in zip(rings, spans, taken, strict=True):
+        if data:
+            ring.consumed(tail + len(data))
     return taken
 
 
@@ -167,7 +188,7 @@ def rows(data: bytes) -> Iterator[Row]:
 
 
 class LostCount:
-    """Of the samples of an event, opened with FORMAT_LOST, that found no room in its ring. The kernel writes LOST
+    """Of the samples of an event, opened with FORMAT_LOST, that found no room in a ring. The kernel writes LOST
     records too, but the last of them only before the next sample, which may never come.
     """
 
@@ -182,7 +203,7 @@ class LostCount:
         return missing
 
 
-def close_rings(rings: Iterable[tuple[str, PerfRing]]) -> None:
+def close_rings(rings: Iterable[tuple[str, Shared]]) -> None:
     """Closes rings that have roles."""
     for _, ring in rings:
         ring.close()

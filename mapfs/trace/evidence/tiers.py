@@ -1,15 +1,17 @@
 """Which evidence there can be here, and why not more."""
 
+from collections.abc import Callable, Sequence
+
 from mapfs.errors import EvidenceError
 from mapfs.trace.evidence import faults, tracepoints
-from mapfs.trace.evidence.perf import PerfRing, close_rings
+from mapfs.trace.evidence.perf import Shared, close_rings
 
 REQUESTS_ALONE, FAULTS, KERNEL = "requests", "faults", "kernel"
 TIERS = (REQUESTS_ALONE, FAULTS, KERNEL)
 AUTO = "auto"
-_OPENERS = {FAULTS: faults.open_rings, KERNEL: tracepoints.open_rings}
 
-Rings = list[tuple[str, PerfRing]]
+Rings = Sequence[tuple[str, Shared]]
+_OPENERS: dict[str, Callable[[], Rings]] = {FAULTS: faults.open_rings, KERNEL: tracepoints.open_rings}
 
 
 def opened(wanted: str) -> tuple[str, Rings]:

@@ -2,37 +2,44 @@
 
 `filemap:mm_filemap_fault` comes when a page fault found nothing to map, before it waits, and once more when it tries
 again; `mm_filemap_map_pages` after the kernel mapped what the cache has around a fault; `mm_filemap_get_pages` when
-read(2) has its pages; `mm_filemap_delete_from_page_cache` when a page leaves. They are read by perf_event_open and not
-through a tracing instance, so that nothing is ever left behind in tracefs. A side band tells of processes: names, forks
-and exits, without which a process that lived for a millisecond could not be named.
+read(2) has its pages; `mm_filemap_delete_from_page_cache` when a page leaves. A program at each (`bpf`) writes those of
+the mount into one ring, and not a tracing instance, so that nothing is ever left behind in tracefs. A side band of
+perf_event_open(2) tells of processes: names, forks and exits, without which one that lived for a millisecond could not
+be named.
 """
 
+import fcntl
 import mmap
 import os
 import re
 import struct
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Sequence
 
 from mapfs.errors import EvidenceError
-from mapfs.trace.evidence import perf
-from mapfs.trace.evidence.perf import PerfRing
+from mapfs.trace.evidence import bpf, perf
+from mapfs.trace.evidence.bpf import SampleRing, Values, instruction, wide
+from mapfs.trace.evidence.perf import PerfRing, Shared
 from mapfs.trace.evidence.sample import EVICTED, FAULT, MAPPED, TAKEN, Sample
 from mapfs.trace.evidence.tasks import task_of
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-EVICTIONS = "mm_filemap_delete_from_page_cache"  # roles of rings, beside those of the other tracepoints
-TASKS = "tasks"
+PAGES, VALUES, TASKS = "pages", "values", "tasks"  # roles of rings
 _POINTS = {
     "mm_filemap_fault": FAULT,
     "mm_filemap_map_pages": MAPPED,
     "mm_filemap_get_pages": TAKEN,
-    EVICTIONS: EVICTED,
+    "mm_filemap_delete_from_page_cache": EVICTED,
 }
 _FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
-_SAMPLE = "=IHHIIQI"  # type, misc and size of the record, pid, tid, time, size of the raw data
-_LARGE, _SMALL, _MANY = 1 << 20, 1 << 18, 16  # bytes a ring, and the number of CPUs from which on they are small
+_SAMPLE = struct.Struct("=8xQIII4xQQQ")  # the ring's header, time, kind, tid, pid, inode, first, last
+SAMPLE_SIZE = _SAMPLE.size - 8
+_DEVICE, _COUNT, _LOST, _LOST_EVICTIONS, _MANY = 0, 1, 2, 3, 4  # of the values that programs share with us
+_RING, _LARGEST = 1 << 22, 1 << 25  # bytes for each CPU, and of all together
+_TASK_RING = 1 << 18
+_SIGN = 1 << 13  # samples between two signs to whoever waits for a fuller ring
+_SET_BPF = 0x40042408  # _IOW('$', 8, __u32)
+_CONTEXT, _SHARED, _STACK = 6, 7, 10  # registers: two that calls leave alone, and the frame's
+_INITIAL_PIDS = 0xEFFFFFFC  # linux/proc_ns.h, PROC_PID_INIT_INO
 
 
 def points() -> str:
@@ -49,39 +56,70 @@ def points() -> str:
     raise EvidenceError("tracefs is not mounted", "mount -t tracefs nodev /sys/kernel/tracing")
 
 
-def ring_size(cpus: int) -> int:
-    """Bytes of each ring."""
-    return max(mmap.PAGESIZE, _LARGE if cpus < _MANY else _SMALL)
+class Tap(SampleRing):
+    """The ring of samples, and the tracepoints that it has them from, which it closes too."""
+
+    def __init__(self, fd: int, size: int, events: list[int]) -> None:
+        super().__init__(fd, size, SAMPLE_SIZE)
+        self._events = events
+
+    def close(self) -> None:
+        """From now on nothing is sampled."""
+        perf.close_all(self._events)
+        super().close()
 
 
-def open_rings() -> list[tuple[str, PerfRing]]:
-    """A ring for each tracepoint and CPU, with its role, into which nothing comes yet. Raises EvidenceError."""
-    directory, cpus, made = points(), perf.online_cpus(), list[tuple[str, PerfRing]]()
-    size = ring_size(len(cpus))
+def open_rings() -> list[tuple[str, Shared]]:
+    """The ring of samples, the values beside it, and a ring for the tasks of each CPU, each with its role, into which
+    nothing comes yet. Raises EvidenceError.
+    """
+    directory, made = points(), list[tuple[str, Shared]]()
     try:
-        numbers = {name: int(_text(os.path.join(directory, name, "id"))) for name in _POINTS}
+        cpus = perf.online_cpus()
+        made += _tap(directory, ring_size(len(cpus)))
         for cpu in cpus:
-            made += [(name, PerfRing(_open(number, cpu), size)) for name, number in numbers.items()]
             fd = perf.open_event(perf.SOFTWARE, perf.DUMMY, perf.TID | perf.TIME, perf.TASKS, pid=-1, cpu=cpu)
-            made.append((TASKS, PerfRing(fd, size)))
+            made.append((TASKS, PerfRing(fd, max(mmap.PAGESIZE, _TASK_RING))))
     except OSError as error:
         perf.close_rings(made)
         raise perf.remedy(error) from error
+    except BaseException:
+        perf.close_rings(made)
+        raise
     return made
 
 
-def start(rings: list[tuple[str, PerfRing]], device: int) -> None:
+def ring_size(cpus: int) -> int:
+    """Bytes of the ring of samples."""
+    return max(mmap.PAGESIZE, min(_LARGEST, _RING << (cpus - 1).bit_length()))
+
+
+def _tap(directory: str, size: int) -> list[tuple[str, Shared]]:
+    fds: list[int] = []
+    try:
+        fds += (ring := bpf.ring_of(size), values := bpf.values_of(_MANY))
+        for name, kind in _POINTS.items():
+            program = bpf.load(_program(kind, _fields(f"{directory}/{name}/format"), ring, values))
+            fds.append(program)
+            number = int(_text(os.path.join(directory, name, "id")))
+            # a program runs on all CPUs, whichever the event that brought it is of
+            event = perf.open_event(perf.TRACEPOINT, number, 0, 0, pid=-1, cpu=perf.online_cpus()[0])
+            fds.append(event)
+            fcntl.ioctl(event, _SET_BPF, program)
+        tap = Tap(ring, size, fds[2:])
+    except OSError as error:
+        perf.close_all(fds)
+        raise bpf.remedy(error) from error
+    return [(PAGES, tap), (VALUES, Values(values, _MANY))]
+
+
+def start(rings: Sequence[tuple[str, Shared]], device: int) -> None:
     """From now on samples come, of the mount whose st_dev is `device`. Raises OSError."""
-    for role, ring in rings:
-        if role != TASKS:
-            perf.set_filter(ring.fd, f"s_dev == {kernel_device(device)}")
     for _, ring in rings:
-        perf.enable(ring.fd)
-
-
-def _open(number: int, cpu: int) -> int:
-    sample = perf.TID | perf.TIME | perf.RAW
-    return perf.open_event(perf.TRACEPOINT, number, sample, 0, pid=-1, cpu=cpu, form=perf.FORMAT_LOST)
+        if isinstance(ring, Values):
+            ring[_DEVICE] = kernel_device(device)
+        elif isinstance(ring, PerfRing):
+            perf.enable(ring.fd)
 
 
 def kernel_device(device: int) -> int:
@@ -90,50 +128,99 @@ def kernel_device(device: int) -> int:
 
 
 def samples(role: str, data: bytes) -> list[Sample]:
-    """What a ring of this role held, in the order of its CPU."""
+    """What a ring of this role held, in its order."""
     if role == TASKS:
         tasks = map(task_of, perf.rows(data))
         return [task for task in tasks if task is not None]
-    record, make = _decoder(role)
-    if not len(data) % record.size:
-        found = list(record.iter_unpack(data))
-        if all(fields[0] == perf.SAMPLE and fields[2] == record.size for fields in found):
-            return [make(fields) for fields in found]
-    made, at = [], 0
-    while at < len(data):  # a LOST record is among them
-        kind, _, size = perf.HEADER.unpack_from(data, at)
-        if kind == perf.SAMPLE:
-            made.append(make(record.unpack_from(data, at)))
-        at += size
-    return made
-
-
-@cache
-def _decoder(name: str) -> tuple[struct.Struct, Callable[[tuple[int, ...]], Sample]]:
-    """Of the samples of one tracepoint: their layout, and what makes a Sample of the fields."""
-    offsets = {field: (int(at), int(size)) for field, at, size in _FIELD.findall(_text(f"{points()}/{name}/format"))}
-    end = max(at + size for at, size in offsets.values())
-    raw = -(-(-(-end // 8) * 8 + 4) // 8) * 8 - 4  # linux/trace/perf.h: with its size, a multiple of 8
-    wanted = sorted({"i_ino", "index", "last_index", "order"} & set(offsets), key=lambda field: offsets[field])
-    layout, at = _SAMPLE, 0
-    for field in wanted:
-        start, size = offsets[field]
-        layout += f"{start - at}x{_CODES[size]}"
-        at = start + size
-    record = struct.Struct(layout + f"{raw - at}x")
-    return record, _maker(_POINTS[name], {field: 7 + number for number, field in enumerate(wanted)})
-
-
-def _maker(kind: int, places: dict[str, int]) -> Callable[[tuple[int, ...]], Sample]:
-    inode, first = places["i_ino"], places["index"]
     new = tuple.__new__
-    if "last_index" in places:
-        last = places["last_index"]
-        return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[last], ""))
-    if "order" in places:
-        order = places["order"]
-        return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[first] + (1 << f[order]) - 1, ""))
-    return lambda f: new(Sample, (f[5], kind, f[3], f[4], f[inode], f[first], f[first], ""))
+    return [
+        new(Sample, (time, kind, pid, tid, inode, first, last, ""))
+        for time, kind, tid, pid, inode, first, last in _SAMPLE.iter_unpack(data)
+    ]
+
+
+class LostCounts:
+    """Of the samples for which the ring had no room."""
+
+    def __init__(self, fd: int) -> None:
+        self._values = Values(fd, _MANY)
+        self._ever = (0, 0)
+
+    def more(self) -> tuple[int, int]:
+        """How many since this was asked last: of evictions, and of all others."""
+        ever = (self._values[_LOST_EVICTIONS], self._values[_LOST])
+        missing = (ever[0] - self._ever[0], ever[1] - self._ever[1])
+        self._ever = ever
+        return missing
+
+
+def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: int) -> bytes:
+    """What runs at a tracepoint: a sample of the mount's into the ring, or one lost."""
+    at = -SAMPLE_SIZE  # where on the stack the sample is made
+    sample = [
+        instruction(0x85, value=5), _store(_STACK, 0, at),  # ktime_get_ns(): CLOCK_MONOTONIC
+        instruction(0x62, _STACK, 0, at + 8, kind), instruction(0x62, _STACK, 0, at + 20, 0),
+        *_who(at + 12),
+        _fetch(1, _CONTEXT, fields["i_ino"]), _store(_STACK, 1, at + 24),
+        _fetch(1, _CONTEXT, fields["index"]), _store(_STACK, 1, at + 32),
+    ]  # fmt: skip
+    if "last_index" in fields:
+        sample.append(_fetch(1, _CONTEXT, fields["last_index"]))
+    elif "order" in fields:  # first + (1 << order) - 1
+        sample += [
+            _fetch(2, _CONTEXT, fields["order"]), instruction(0xB7, 3, value=1), instruction(0x6F, 3, 2),
+            instruction(0x07, 3, value=-1), instruction(0x0F, 1, 3),
+        ]  # fmt: skip
+    count = [
+        instruction(0x79, 1, _SHARED, 8 * _COUNT), instruction(0x07, 1, value=1), _store(_SHARED, 1, 8 * _COUNT),
+        instruction(0xB7, 4, value=1),  # BPF_RB_NO_WAKEUP
+        instruction(0x57, 1, value=_SIGN - 1), instruction(0x55, 1, 0, 1), instruction(0xB7, 4, value=2),  # FORCE
+    ]  # fmt: skip
+    output = [
+        _store(_STACK, 1, at + 40), *count,
+        wide(1, ring, 1), instruction(0xBF, 2, _STACK), instruction(0x07, 2, value=at),
+        instruction(0xB7, 3, value=SAMPLE_SIZE), instruction(0x85, value=130),  # ringbuf_output(ring, sample, size, r4)
+    ]  # fmt: skip
+    lost = 8 * (_LOST_EVICTIONS if kind == EVICTED else _LOST)
+    missed = [instruction(0xB7, 1, value=1), instruction(0xDB, _SHARED, 1, lost)]  # *lost += 1, atomic
+    body = [*sample, *output, instruction(0x15, 0, 0, len(missed)), *missed]  # unless it returned 0
+    whole = [
+        instruction(0xBF, _CONTEXT, 1),
+        wide(_SHARED, values, 2, 0),  # the address of the values
+        _fetch(1, _CONTEXT, fields["s_dev"]), instruction(0x79, 2, _SHARED, 8 * _DEVICE),
+        instruction(0x5D, 1, 2, len(b"".join(body)) // 8), *body,
+        instruction(0xB7, 0, value=0), instruction(0x95),  # return 0: there is nothing for perf to do
+    ]  # fmt: skip
+    return b"".join(whole)
+
+
+def _who(at: int) -> list[bytes]:
+    """The thread and the process into two numbers on the stack, as this pid namespace has them; 0 in no other that is
+    not the first of all, whose numbers everybody has.
+    """
+    own = os.stat("/proc/self/ns/pid")
+    if own.st_ino == _INITIAL_PIDS:
+        return [  # get_current_pid_tgid()
+            instruction(0x85, value=14), instruction(0x63, _STACK, 0, at), instruction(0x77, 0, value=32),
+            instruction(0x63, _STACK, 0, at + 4),
+        ]  # fmt: skip
+    return [  # get_ns_current_pid_tgid(device, inode, numbers, 8)
+        wide(1, kernel_device(own.st_dev)), wide(2, own.st_ino), instruction(0xBF, 3, _STACK),
+        instruction(0x07, 3, value=at), instruction(0xB7, 4, value=8), instruction(0x85, value=120),
+    ]  # fmt: skip
+
+
+def _fetch(register: int, base: int, place: tuple[int, int]) -> bytes:
+    """What a tracepoint has in a field, by its offset and size in bytes, into a register."""
+    return instruction({1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}[place[1]], register, base, place[0])
+
+
+def _store(base: int, register: int, offset: int) -> bytes:
+    return instruction(0x7B, base, register, offset)
+
+
+def _fields(path: str) -> dict[str, tuple[int, int]]:
+    return {field: (int(at), int(size)) for field, at, size in _FIELD.findall(_text(path))}
 
 
 def _text(path: str) -> str:
