@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mapfs.errors import MapfsError, SpecError, UsageError, reason_of
-from mapfs.fuse import fstab
+from mapfs.fuse import fstab, idling
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
@@ -23,7 +23,7 @@ from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
 from mapfs.tree.nodes import DirectoryNode
 from mapfs.tree.tree import Tree
-from mapfs.units import parse_size
+from mapfs.units import parse_seconds, parse_size
 
 _THREADS = 16
 _SETTINGS: dict[str, type] = {
@@ -32,6 +32,8 @@ _SETTINGS: dict[str, type] = {
     "force": bool,
     "readahead": str,
     "threads": int,
+    "spin": str,
+    "low_latency": bool,
     "allow_other": bool,
     "ro": bool,
     "nonempty": bool,
@@ -58,6 +60,12 @@ _SETTINGS: dict[str, type] = {
     "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
 )
 @click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
+@click.option(
+    "--spin",
+    metavar="auto|off|TIME",
+    help="How long a pager asks for the next request before it sleeps.  [default: auto]",
+)
+@click.option("--low-latency", is_flag=True, default=None, help="Keep CPUs from deep sleep while requests flow (root).")
 @click.option("--allow-other", is_flag=True, default=None, help="Let other users in; the files' modes are checked.")
 @click.option("--ro", is_flag=True, default=None, help="Let nobody write, whatever the sources allow.")
 @click.option("--nonempty", is_flag=True, default=None, help="Cover a directory that is not empty.")
@@ -192,6 +200,8 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
     readahead = parse_size(settings.get("readahead", "0"))
     if readahead and link == "plain":
         raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
+    if link == "plain" and ("spin" in settings or settings.get("low_latency")):
+        raise UsageError("--spin and --low-latency need the own link; with --link=plain pyfuse3 waits as it likes")
     trace, metrics = settings.get("trace"), settings.get("metrics")
     return MountOptions(
         mountpoint=settings["mountpoint"],
@@ -199,6 +209,8 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
         link=link,
         readahead=min(readahead, (1 << 32) - 1),
         threads=threads,
+        spin=_spin(settings.get("spin", "auto")),
+        low_latency=settings.get("low_latency", False),
         allow_other=settings.get("allow_other", False),
         read_only=settings.get("ro", False),
         nonempty=settings.get("nonempty", False),
@@ -209,6 +221,12 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
         replace_trace=settings.get("force", False),
         evidence=evidence,
     )
+
+
+def _spin(text: str) -> int:
+    """Nanoseconds. Raises SpecError."""
+    named = {"auto": idling.AUTO, "off": 0}
+    return named[text] if text in named else int(parse_seconds(text) * 1e9)
 
 
 def _serve(options: MountOptions, *, quiet: bool, labels: bool) -> None:

@@ -21,6 +21,7 @@ from mapfs.fuse.bridge import Bridge
 from mapfs.fuse.control import Control
 from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
+from mapfs.fuse.idling import Idling
 from mapfs.fuse.link import Link
 from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import TASKS
@@ -163,7 +164,8 @@ class Mount:
             self._passthrough = Passthrough(descriptor, self._files, self._warn)
         self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
-        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads)
+        idling = Idling(descriptor, self.options.spin, low_latency=self.options.low_latency)
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads, idling)
 
     def _mount_plain(self) -> None:
         self._start_session(self._path, set(self.options.for_fuse()))

@@ -16,8 +16,8 @@ from mapfs.errors import UsageError
 #: What the kernel does for any filesystem; fusermount3 hands it on.
 KERNEL = ("noexec", "noatime", "nodiratime", "sync", "dirsync")
 #: Options of mapfs that are keys of its TOML file, too.
-SWITCHES = ("ro", "allow_other", "nonempty", "force")
-VALUES = ("readahead", "threads", "trace", "link")
+SWITCHES = ("ro", "allow_other", "nonempty", "force", "low_latency")
+VALUES = ("readahead", "threads", "spin", "trace", "link")
 #: Options that are of the command line alone: the TOML file, and the name that stands for the source in mount tables.
 OTHERS = ("config", "fsname")
 _WHEN = ("defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail", "_netdev")

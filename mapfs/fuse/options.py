@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mapfs import __version__
+from mapfs.fuse import idling
 from mapfs.fuse.fstab import escape
 from mapfs.trace.address import Address
 from mapfs.trace.facts import MountFact, printable
@@ -22,6 +23,8 @@ class MountOptions:
     link: str = "own"  # or "plain": pyfuse3 alone
     readahead: int = 0
     threads: int = 16
+    spin: int = idling.AUTO  # ns for which a pager asks the device again after an answer
+    low_latency: bool = False  # no CPU sleeps deeply while requests flow
     allow_other: bool = False
     read_only: bool = False
     nonempty: bool = False

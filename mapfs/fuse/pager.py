@@ -16,7 +16,6 @@ pager would leave its clients waiting for ever.
 import enum
 import errno
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from mapfs.errors import SourceError
 from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, perform
 from mapfs.fuse.files import Files
+from mapfs.fuse.idling import Idling
 from mapfs.fuse.later import Later
 from mapfs.fuse.outlet import Outlet
 from mapfs.sources.base import Buffer
@@ -32,9 +32,6 @@ from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
 from mapfs.trace.ring import Ring
 
-#: After an answer the leader asks the device again and again for so long before it sleeps: the thread that was
-#: answered mostly demands its next page at once, and to wake a sleeper on another CPU costs more than the answer.
-_SPIN_NS = 200_000
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
 _NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
@@ -49,13 +46,23 @@ class _Lead(enum.Enum):
 class Pagers:
     """The pager threads of one mount. `limit` is how many may wait for sources at once."""
 
-    def __init__(self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, limit: int) -> None:
+    def __init__(
+        self,
+        device: int,
+        files: Files,
+        answers: Answers,
+        ring: Ring,
+        outlet: Outlet,
+        limit: int,
+        idling: Idling,
+    ) -> None:
         self._device = device
         self._files = files
         self._answers = answers
         self._ring = ring
         self._outlet = outlet
         self._limit = limit
+        self._idling = idling
         os.set_blocking(device, False)  # the leader waits by poll(2), or does not
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
@@ -154,17 +161,15 @@ class Pagers:
         take_apart, reply, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
         readv, writev, thread_key = os.readv, os.writev, self._answers.thread_key
         append, rouse, flag, buffers = self._ring.append, self._ring.rouse, self._ring.memory, (buffer,)
-        poller = select.poll()
-        poller.register(device, select.POLLIN)
-        spin_until = 0
+        idling, answered = self._idling, 0
         while True:
             try:
                 length = readv(device, buffers)
             except BlockingIOError:
-                if clock() < spin_until:
+                if clock() - answered < idling.spin:
                     os.sched_yield()
                 else:
-                    poller.poll()
+                    idling.sleep(answered)
                 continue
             except OSError as error:
                 if error.errno in _NOTHING:
@@ -210,7 +215,7 @@ class Pagers:
                 self._passable(error)
             if flag[0]:
                 rouse()
-            spin_until = clock() + _SPIN_NS
+            answered = clock()
 
     def _taken(self, message: memoryview, opcode: int) -> Demand | None:
         """The WRITE, FALLOCATE or LSEEK in `message`; None where it is no page file's, and was seen to."""

@@ -1,11 +1,13 @@
 """One demand, one request, one event, by the right thread: the core promise, on real mounts."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 from mapfs.trace.reader import open_trace, trace_events
 from tests.conftest import Mounter
-from tests.support import client
+from tests.mount.test_places import needs_root
+from tests.support import client, wait_until
 
 
 def test_first_touch_is_one_line_and_a_second_process_has_none(mount: Mounter) -> None:
@@ -57,3 +59,18 @@ def test_threads_and_forked_children_are_told_apart(mount: Mounter, tmp_path: Pa
     expected = {(said["pid"], int(tid)): pages for tid, pages in said["shares"].items()}
     expected[(said["child"], said["child"])] = list(range(18000, 20250))
     assert {who: sorted(pages) for who, pages in by_thread.items()} == expected
+
+
+@needs_root
+def test_the_cpus_are_kept_awake_while_requests_flow_alone(mount: Mounter) -> None:
+    daemon = mount("a=pages:4p", "-q", "--low-latency", "--spin", "off", wait=False).wait_mounted()
+
+    def held() -> bool:
+        place = f"/proc/{daemon.process.pid}/fd"
+        return any(os.path.realpath(f"{place}/{fd}") == "/dev/cpu_dma_latency" for fd in os.listdir(place))
+
+    with open(daemon.file("a"), "rb") as file:
+        file.read(4096)
+        assert held()
+    wait_until(lambda: not held(), "silence lets the CPUs sleep again")
+    assert daemon.umount() == 0
