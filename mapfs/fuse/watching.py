@@ -61,7 +61,11 @@ class Watching:
         """Calls `hurry` whenever a ring is half full. Of one of perf_event_open(2) that is when the kernel wakes who
         waits for it, at the other it is looked now and then.
         """
-        rings = [ring for _, ring in self._rings if isinstance(ring, PerfRing | SampleRing)]
+        rings = [
+            ring
+            for role, ring in self._rings
+            if role != tracepoints.TASKS and isinstance(ring, PerfRing | SampleRing)  # those wake the recorder itself
+        ]
         with select.epoll() as filling:
             for ring in rings:
                 filling.register(ring.fd, select.EPOLLIN | select.EPOLLET)

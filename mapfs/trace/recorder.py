@@ -87,10 +87,11 @@ class Recorder:
         self._serial = 0
         self._pace: Pace | None = None
         self._wanted: list[_Wanted] = []
+        self._awake = select.epoll()  # of what it sleeps on
 
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
-        ring, awake = self.ring, select.epoll()
+        ring, awake = self.ring, self._awake
         self._pace = pace = Pace()
         awake.register(self._socket, select.EPOLLIN)
         awake.register(ring.wake, select.EPOLLIN)
@@ -108,6 +109,8 @@ class Recorder:
                         await trio.lowlevel.wait_readable(self._socket)
                     continue
                 ring.memory[0] = 1
+                if self.evidence is not None:
+                    self.evidence.sleeps()
                 ring.barrier.run()
                 if not self._drain():
                     # the flag is enough for requests, the limit is for a machine without barriers, and for samples
@@ -242,7 +245,10 @@ class Recorder:
             case facts.WatchedFact() if self.evidence is not None:
                 self.evidence.watch(fact.pid, fds)
             case facts.RingsFact() if self.evidence is not None:
+                before = self.evidence.wakers()
                 self.evidence.add(fact, fds)
+                for fd in self.evidence.wakers()[len(before) :]:
+                    self._awake.register(fd, select.EPOLLIN)
             case ReasonFact():
                 self.known.reasons[fact.id] = fact.text
             case facts.DaemonFact():

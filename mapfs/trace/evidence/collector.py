@@ -21,14 +21,15 @@ from mapfs.trace.evidence.item import Item, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.perf import LostCount, PerfRing, Readable
 from mapfs.trace.evidence.sample import EVICTED, Sample
-from mapfs.trace.evidence.tracepoints import LostCounts
+from mapfs.trace.evidence.tracepoints import Side
 from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
 _SLACK = 200_000  # ns in which a sample that has its time is in its ring
 _ROUND = 20_000  # samples, and requests, that are joined at once
 _MOST = 500_000  # that may wait for it
-_SHORTEST, _LONGEST = 0.02, 0.2  # seconds between two looks at the rings
+_SHORTEST, _LONGEST = 0.02, 0.5  # seconds between two looks at the rings
+_ASLEEP = 5.0  # seconds, where a sample wakes who sleeps, but perhaps not one that was being taken just then
 
 Classify = Callable[[Record], tuple[str | None, int]]
 
@@ -59,7 +60,7 @@ class Collector:
         self._records: list[Record] = []
         self._facts: list[FileFact] = []  # whose time has not come
         self._taken: list[tuple[str, bytes]] = []
-        self._counts: LostCounts | None = None  # of tracepoints
+        self._side: Side | None = None  # of tracepoints
         self._watched: dict[int, list[LostCount]] = {}  # of processes, by the pid that was attached to
         self._ending = False
         self._overflown = False  # a ring was so full that samples may have been lost
@@ -72,13 +73,22 @@ class Collector:
         self._device = fact.device
         for role, size, fd in zip(fact.roles, fact.sizes, fds, strict=True):
             if role == tracepoints.VALUES:
-                self._counts = LostCounts(fd)
+                self._side = Side(fd)
             elif role == tracepoints.PAGES:
                 self._rings.append((role, SampleRing(fd, size, tracepoints.SAMPLE_SIZE)))
             else:
                 self._rings.append((role, PerfRing(fd, size)))
         if not self.kernel and self._maps is None:
             self._maps = faults.Maps(fact.device)
+
+    def wakers(self) -> list[int]:
+        """Descriptors that can be read when it is worth to look."""
+        return [ring.fd for role, ring in self._rings if role in (tracepoints.PAGES, tracepoints.TASKS)]
+
+    def sleeps(self) -> None:
+        """Nobody looks into the rings until one of the wakers is readable."""
+        if self._side is not None:
+            self._side.sleeps()
 
     def watch(self, pid: int, fds: Sequence[int]) -> None:
         """The daemon attached events to a process: it is watched, with what it starts, as long as they are here."""
@@ -155,7 +165,7 @@ class Collector:
                 account.sample(sample)
         self._until = limit
         busy = bool(requests or samples or account.oldest or self._waiting)
-        self.nap = _SHORTEST if busy else min(_LONGEST, self.nap * 1.5)
+        self.nap = _SHORTEST if busy else _ASLEEP if self._side else min(_LONGEST, self.nap * 1.5)
         whole = final and not self._waiting
         return account.settled(1 << 63 if whole else limit), lost
 
@@ -196,8 +206,8 @@ class Collector:
 
     def _missing(self) -> int:
         """How many samples the kernel had no room for, where that may be."""
-        if self._counts is not None:
-            evictions, others = self._counts.more()
+        if self._side is not None:
+            evictions, others = self._side.lost()
             if evictions:
                 self._account.lost(time.monotonic_ns())
             return others + (0 if self._ending else evictions)  # nobody asked what the end of a mount drops

@@ -33,7 +33,7 @@ _POINTS = {
 _FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
 _SAMPLE = struct.Struct("=8xQIII4xQQQ")  # the ring's header, time, kind, tid, pid, inode, first, last
 SAMPLE_SIZE = _SAMPLE.size - 8
-_DEVICE, _COUNT, _LOST, _LOST_EVICTIONS, _MANY = 0, 1, 2, 3, 4  # of the values that programs share with us
+_DEVICE, _COUNT, _LOST, _LOST_EVICTIONS, _ASLEEP, _MANY = 0, 1, 2, 3, 4, 5  # of the values that programs share with us
 _RING, _LARGEST = 1 << 22, 1 << 25  # bytes for each CPU, and of all together
 _TASK_RING = 1 << 18
 _SIGN = 1 << 13  # samples between two signs to whoever waits for a fuller ring
@@ -139,15 +139,19 @@ def samples(role: str, data: bytes) -> list[Sample]:
     ]
 
 
-class LostCounts:
-    """Of the samples for which the ring had no room."""
+class Side:
+    """What the programs tell beside the samples, and are told."""
 
     def __init__(self, fd: int) -> None:
         self._values = Values(fd, _MANY)
         self._ever = (0, 0)
 
-    def more(self) -> tuple[int, int]:
-        """How many since this was asked last: of evictions, and of all others."""
+    def sleeps(self) -> None:
+        """Whoever reads the ring: the next sample is to wake it."""
+        self._values[_ASLEEP] = 1
+
+    def lost(self) -> tuple[int, int]:
+        """For how many samples the ring had no room since this was asked last: of evictions, and of all others."""
         ever = (self._values[_LOST_EVICTIONS], self._values[_LOST])
         missing = (ever[0] - self._ever[0], ever[1] - self._ever[1])
         self._ever = ever
@@ -174,7 +178,9 @@ def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: i
     count = [
         instruction(0x79, 1, _SHARED, 8 * _COUNT), instruction(0x07, 1, value=1), _store(_SHARED, 1, 8 * _COUNT),
         instruction(0xB7, 4, value=1),  # BPF_RB_NO_WAKEUP
-        instruction(0x57, 1, value=_SIGN - 1), instruction(0x55, 1, 0, 1), instruction(0xB7, 4, value=2),  # FORCE
+        instruction(0x57, 1, value=_SIGN - 1), instruction(0x15, 1, 0, 3),
+        instruction(0x79, 2, _SHARED, 8 * _ASLEEP), instruction(0x15, 2, 0, 2),  # nobody sleeps: no sign
+        instruction(0x7A, _SHARED, 0, 8 * _ASLEEP, 0), instruction(0xB7, 4, value=2),  # FORCE
     ]  # fmt: skip
     output = [
         _store(_STACK, 1, at + 40), *count,
