@@ -22,7 +22,8 @@ _SHORTEST, _LONGEST = 0.5, 600.0  # seconds
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with every number of every round.")
 def command(file: str | None, size: str, duration: str, seed: int, as_json: bool) -> None:
     """Measure how long a page of FILE takes: in random order and in sequence, fetched and in memory, by a mapping, by
-    read(2) and with read-ahead, from the file itself and through mapfs. Without FILE it measures a temporary file.
+    read(2) and with read-ahead, from the file itself and through mapfs. Without FILE it measures a temporary file, and
+    writes it, too.
 
     FILE is only read; its pages leave the page cache meanwhile. Nothing is left behind, by Ctrl-C neither.
     """

@@ -62,6 +62,7 @@ class Measured:
 
     subject: Subject
     evidence: str
+    cases: tuple[Case, ...]
     seconds: float = 0.0
     rounds: int = 0
     floor: dict[tuple[Way, Order], Pass] = field(default_factory=dict)
@@ -126,7 +127,7 @@ def _write(path: Path, size: int) -> None:
 
 def measure(what: Subject, seconds: float, seed: int, tell: Callable[[float, str], None]) -> Measured:
     """Measures for about `seconds`. `tell` takes the share that is done, and what is next. Raises MapfsError."""
-    spec = str(Spec("file", what.path))
+    spec = str(Spec("file", what.path, {"rw": None} if what.temporary else {}))
     with (
         mounted({_NAME: spec}) as exact,
         mounted({_NAME: spec}, readahead=READAHEAD) as ahead,
@@ -145,19 +146,19 @@ class _Bench:
         self._ahead = ahead
         self._worker = worker
         self._seed = seed
-        self._measured = Measured(what, exact.stats()["evidence"])
+        self._measured = Measured(what, exact.stats()["evidence"], _cases(what))
 
     def run(self, seconds: float, tell: Callable[[float, str], None]) -> Measured:
         """As many rounds as there is time for, at least one."""
         began = time.monotonic()
         tell(0.0, "the client itself")
-        for case in CASES:
+        for case in self._measured.cases:
             if case.target is Target.DIRECT and State.RESIDENT in case.states:
                 self._measured.floor[case.way, case.order] = self._worker.floor(case, self._what.pages, _FLOOR)
         longest, taken = 0.0, time.monotonic() - began
-        each = max(_LEAST, (seconds - taken) / len(CASES) / _ROUNDS)
+        each = max(_LEAST, (seconds - taken) / len(self._measured.cases) / _ROUNDS)
         while not self._measured.rounds or (taken + longest < seconds and self._measured.rounds < _MOST_ROUNDS):
-            cases = list(CASES)
+            cases = list(self._measured.cases)
             random.Random(f"{self._seed} {self._measured.rounds}").shuffle(cases)  # noqa: S311 -- no secret
             for case in cases:
                 tell(min(1.0, (time.monotonic() - began) / seconds), f"{case.order}, {case.way}, {case.target}")
@@ -180,8 +181,13 @@ class _Bench:
         cold = self._worker.cold(path, case, self._what.pages, seconds * (1 - _RESIDENT), seed)
         asked = None if before is None else (_requests(mount) or 0) - before
         resident = self._worker.resident(seconds * _RESIDENT) if State.RESIDENT in case.states else None
-        self._worker.close()
+        self._worker.close()  # what was written is where the file lies by now
         return Sample(cold, resident, asked, left)
+
+
+def _cases(what: Subject) -> tuple[Case, ...]:
+    """Those that may be measured: a file of the user's is only read."""
+    return tuple(case for case in CASES if what.temporary or not case.writes)
 
 
 def _requests(mount: Mounted | None) -> int | None:

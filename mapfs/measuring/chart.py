@@ -18,11 +18,15 @@ _HEADINGS = {
     (Order.SEQUENTIAL, State.COLD): "In sequence, pages that have to be fetched",
     (Order.RANDOM, State.RESIDENT): "Random order, pages that are in memory",
     (Order.SEQUENTIAL, State.RESIDENT): "In sequence, pages that are in memory",
+    (Order.RANDOM, State.WRITTEN): "Random order, pages that are written",
+    (Order.SEQUENTIAL, State.WRITTEN): "In sequence, pages that are written",
 }
 _LEGEND = {
     Way.MMAP: "a byte of each page of a mapping, nothing read ahead",
     Way.READ: "pread(2) of a page in random order, of 128 KiB in sequence",
     Way.READAHEAD: "a mapping whose pages the kernel fetches before they are touched",
+    Way.STORE: "a byte of each page of a shared mapping, then msync(2)",
+    Way.WRITE: "pwrite(2), as read, then fsync(2)",
 }
 
 
@@ -36,10 +40,15 @@ def render(results: Results, console: Console) -> None:
         console, width, f"{name}: {format_size(what.pages * PAGE_SIZE)}{part}, {what.pages:,} pages; "
         f"{measured.rounds} rounds in {measured.seconds:.0f} s; mapfs with the evidence {measured.evidence}",
     )  # fmt: skip
+    used = {case.way for case in measured.cases}
     for way, text in _LEGEND.items():
+        if way not in used:
+            continue
         _fold(console, width, f"  {way:<9} {text}", "dim")
     for (order, state), heading in _HEADINGS.items():
         rows = [row for row in results.rows if (row.case.order, row.state) == (order, state)]
+        if not rows:
+            continue
         console.print(Text(f"\n{heading}", "bold"))
         highest = max(row.page_ns or 0 for row in rows)
         for row in rows:
@@ -73,7 +82,7 @@ def _bar(share: float, width: int) -> str:
 
 def _print_floor(results: Results, order: Order, state: State, console: Console, width: int) -> None:
     """What of the shortest bars is the measuring itself."""
-    if state is State.COLD:
+    if state is not State.RESIDENT:
         return
     parts = [f"{format_ns(ns)} of {way}" for (way, of_order), ns in results.floor.items() if of_order is order]
     _fold(console, width, f"  of which the measuring process itself takes {', '.join(parts)}", "dim")

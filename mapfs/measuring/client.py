@@ -11,6 +11,8 @@ that leaves of the interpreter is measured too, by `floor`: the same work on mem
     {"do": "floor", "way", "order", "pages", "seconds", "seed"}         several passes over nothing
     {"do": "close"}                                                     unmaps and closes
 
+`pages` make up a multiple of 128 KiB, for the calls in sequence.
+
 The answers have `pages` and `ns`; of several passes it is the median.
 """
 
@@ -35,6 +37,7 @@ _CHUNK = 128 << 10  # bytes of a read(2) in sequence, and told of at once
 _TOLD = 2048  # pages that the kernel is told of before they are touched
 _CALLS = 64  # read(2)s between two looks at the clock
 _PASSES = 9
+_STORED = 7  # what a store puts into a byte
 _CLOCK = time.perf_counter_ns
 
 
@@ -56,14 +59,20 @@ class Client:
 
     def cold(self, path: str, way: str, order: str, pages: int, seconds: float, seed: int) -> dict[str, int]:
         """Opens and maps what is at `path`, and goes through it once."""
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        writes = way in ("store", "write")
+        self._fd = os.open(path, (os.O_RDWR if writes else os.O_RDONLY) | os.O_CLOEXEC)
         os.posix_fadvise(self._fd, 0, 0, _advice_for_file(way, order))
-        if way != "read":
-            self._memory = mmap.mmap(self._fd, pages * _PAGE, prot=mmap.PROT_READ)
-            self._memory.madvise(mmap.MADV_RANDOM if way == "mmap" else mmap.MADV_NORMAL)
+        if way not in ("read", "write"):
+            access = mmap.PROT_READ | mmap.PROT_WRITE if writes else mmap.PROT_READ
+            self._memory = mmap.mmap(self._fd, pages * _PAGE, prot=access)
+            self._memory.madvise(mmap.MADV_NORMAL if way == "readahead" else mmap.MADV_RANDOM)
         batches = list(self._plan(way, order, pages, seed))
         done, taken = _go(batches, seconds)
         self._batches = batches[:done]
+        if writes:
+            began = _CLOCK()
+            os.fsync(self._fd) if self._memory is None else self._memory.flush()
+            taken += _CLOCK() - began
         return {"pages": sum(batch.pages for batch in self._batches), "ns": taken}
 
     def resident(self, seconds: float) -> dict[str, int]:
@@ -95,21 +104,21 @@ class Client:
 
     def _plan(self, way: str, order: str, pages: int, seed: int) -> Iterator[Batch]:
         some = random.Random(seed)  # noqa: S311 -- no secret
-        if way == "read":
-            yield from self._reads(order, pages, some)
+        if way in ("read", "write"):
+            yield from self._calls(os.preadv if way == "read" else os.pwritev, order, pages, some)
         elif order == "sequential":
             for first in range(0, pages, _IN_A_SLICE):
                 stop = min(first + _IN_A_SLICE, pages)
-                yield self._touches(stop - first, slice(first * _PAGE, stop * _PAGE, _PAGE))
-        elif way == "mmap":
-            yield from self._scattered(0, pages, some)
+                yield self._touches(stop - first, slice(first * _PAGE, stop * _PAGE, _PAGE), store=way == "store")
+        elif way != "readahead":
+            yield from self._scattered(0, pages, some, store=way == "store")
         else:
             for first in range(0, pages, _TOLD):
                 count = min(_TOLD, pages - first)
                 touches = list(self._scattered(first, count, some))
                 yield Batch(count, self._told(first, count, touches))
 
-    def _scattered(self, first: int, count: int, some: random.Random) -> Iterator[Batch]:
+    def _scattered(self, first: int, count: int, some: random.Random, *, store: bool = False) -> Iterator[Batch]:
         """`count` pages from `first` on, each once: those of one slice lie `stride` apart."""
         stride = min(count, max(_APART, -(-count // _IN_A_SLICE)))
         starts = list(range(first, first + stride))
@@ -117,11 +126,14 @@ class Client:
         step = stride * _PAGE + 64
         for start in starts:
             pages = -(-(first + count - start) // stride)
-            yield self._touches(pages, slice(start * _PAGE, (first + count) * _PAGE, step))
+            yield self._touches(pages, slice(start * _PAGE, (first + count) * _PAGE, step), store=store)
 
-    def _touches(self, pages: int, where: slice) -> Batch:
+    def _touches(self, pages: int, where: slice, *, store: bool = False) -> Batch:
         memory = self._memory
         assert memory is not None
+        if store:
+            stored = bytes([_STORED]) * pages
+            return Batch(pages, lambda: memory.__setitem__(where, stored))
         return Batch(pages, lambda: memory[where])
 
     def _told(self, first: int, count: int, touches: Sequence[Batch]) -> Callable[[], None]:
@@ -135,7 +147,7 @@ class Client:
 
         return work
 
-    def _reads(self, order: str, pages: int, some: random.Random) -> Iterator[Batch]:
+    def _calls(self, call: Callable[..., int], order: str, pages: int, some: random.Random) -> Iterator[Batch]:
         fd = self._fd
         size = _PAGE if order == "random" else _CHUNK
         offsets = list(range(0, pages * _PAGE, size))
@@ -144,7 +156,7 @@ class Client:
         buffers = (bytearray(size),)
 
         def calls(some_offsets: Sequence[int]) -> Callable[[], Any]:
-            return lambda: deque(map(os.preadv, repeat(fd), repeat(buffers), some_offsets), 0)
+            return lambda: deque(map(call, repeat(fd), repeat(buffers), some_offsets), 0)
 
         calls_a_batch = _CALLS if order == "random" else 1
         for at in range(0, len(offsets), calls_a_batch):
@@ -153,7 +165,8 @@ class Client:
 
 
 def _advice_for_file(way: str, order: str) -> int:
-    return os.POSIX_FADV_RANDOM if way == "read" and order == "random" else os.POSIX_FADV_NORMAL
+    calls = way in ("read", "write")
+    return os.POSIX_FADV_RANDOM if calls and order == "random" else os.POSIX_FADV_NORMAL
 
 
 def _go(batches: Sequence[Batch], seconds: float) -> tuple[int, int]:

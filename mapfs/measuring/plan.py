@@ -12,10 +12,13 @@ class Order(StrEnum):
 
 
 class State(StrEnum):
-    """`cold`: the page cache lacks the page. `resident`: it has it, and a mapping has been touched there before."""
+    """`cold`: the page cache lacks the page. `resident`: it has it, and a mapping has been touched there before.
+    `written`: the page cache lacks the page, which is written, until it is where the file lies.
+    """
 
     COLD = "cold"
     RESIDENT = "resident"
+    WRITTEN = "written"
 
 
 class Target(StrEnum):
@@ -31,12 +34,15 @@ class Way(StrEnum):
     `mmap`: a byte of each page of a mapping is loaded, nothing is read ahead (MADV_RANDOM; a mount without
     --readahead). `read`: pread(2), a page a call in random order, 128 KiB a call in sequence. `readahead`: a mapping
     whose pages the kernel fetches before they are touched: as it does by itself in sequence, and in random order told
-    so before (POSIX_FADV_WILLNEED); through mapfs on a mount with --readahead 128K.
+    so before (POSIX_FADV_WILLNEED); through mapfs on a mount with --readahead 128K. `store`: a byte of each page of a
+    shared mapping is changed, and then msync(2) is called; `write`: as `read`, by pwrite(2), and then fsync(2).
     """
 
     MMAP = "mmap"
     READ = "read"
     READAHEAD = "readahead"
+    STORE = "store"
+    WRITE = "write"
 
 
 READAHEAD = 128 << 10  # bytes: what the kernel offers a FUSE mount, and its own default for disks
@@ -53,7 +59,14 @@ class Case:
     @property
     def states(self) -> tuple[State, ...]:
         """Once a page is resident it does not matter how it came."""
+        if self.writes:
+            return (State.WRITTEN,)
         return (State.COLD,) if self.way is Way.READAHEAD else (State.COLD, State.RESIDENT)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes the file: never one of the user's."""
+        return self.way in (Way.STORE, Way.WRITE)
 
 
 CASES = tuple(Case(target, way, order) for target in Target for way in Way for order in Order)
@@ -120,5 +133,20 @@ COMPARISONS = (
         (_D, Way.READAHEAD), (_D, Way.MMAP), Order.RANDOM, State.COLD,
         "A scattered page of the file that the kernel was told of before", "one that it was not",
         "whoever knows what it will need had better say so (posix_fadvise(2), madvise(2))",
+    ),
+    Comparison(
+        (_D, Way.STORE), (_D, Way.WRITE), Order.RANDOM, State.WRITTEN,
+        "A store into a page that is not in memory", "a write(2) of all of it",
+        "a store fetches the page first, a write of a whole page does not",
+    ),
+    Comparison(
+        (_M, Way.STORE), (_D, Way.STORE), Order.RANDOM, State.WRITTEN,
+        "Through mapfs, a store into a page that is not in memory", "one into the file itself",
+        "it is a request to fetch it, and at msync(2) one to write it back",
+    ),
+    Comparison(
+        (_M, Way.WRITE), (_D, Way.WRITE), Order.SEQUENTIAL, State.WRITTEN,
+        "Through mapfs, a page that is written by write(2) in sequence", "one of the file itself",
+        "each call is a request, which mapfs answers and shows",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapfs.measuring.bench import Measured, Sample
-from mapfs.measuring.plan import CASES, COMPARISONS, Case, Comparison, Order, State, Target, Way
+from mapfs.measuring.plan import COMPARISONS, Case, Comparison, Order, State, Target, Way
 from mapfs.measuring.worker import Pass
 from mapfs.units import PAGE_SIZE
 
@@ -70,24 +70,25 @@ class Results:
 
 def results_of(measured: Measured) -> Results:
     """Raises nothing: what could not be measured is None."""
-    rows = [_row(measured, case, state) for case in CASES for state in case.states]
+    rows = [_row(measured, case, state) for case in measured.cases for state in case.states]
     found = {(row.case, row.state): row for row in rows}
+    comparisons = [one for one in COMPARISONS if Case(*one.of, one.order) in measured.cases]
     floor = {key: one.ns / one.pages for key, one in measured.floor.items()}
-    return Results(measured, rows, floor, [_ratio(comparison, found, floor) for comparison in COMPARISONS])
+    return Results(measured, rows, floor, [_ratio(one, found, floor) for one in comparisons])
 
 
 def _row(measured: Measured, case: Case, state: State) -> Row:
     rounds = [_numbers(sample, state) for sample in measured.samples[case]]
-    if state is State.COLD and case.target is Target.DIRECT and not measured.cold:
+    if state is not State.RESIDENT and case.target is Target.DIRECT and not measured.cold:
         return Row(case, state, None, None, None, [], IN_MEMORY)
     each = [ns / pages for pages, ns, _ in rounds]
     return Row(case, state, statistics.median(each), min(each), max(each), rounds)
 
 
 def _numbers(sample: Sample, state: State) -> tuple[int, int, int | None]:
-    one: Pass | None = sample.cold if state is State.COLD else sample.resident
+    one: Pass | None = sample.resident if state is State.RESIDENT else sample.cold
     assert one is not None, "a case that has this state"
-    return one.pages, one.ns, sample.requests if state is State.COLD else None
+    return one.pages, one.ns, None if state is State.RESIDENT else sample.requests
 
 
 def _ratio(
@@ -104,7 +105,7 @@ def _ratio(
         row.page_ns is not None and row.page_ns < _NO_FILE * floor.get((row.case.way, row.case.order), 0)
         for row in (above, below)
     ]
-    verdict = _verdict(middle, ratios, at_floor=all(at_floor))
+    verdict = _verdict(middle, ratios, at_floor=all(at_floor) and above.case.way is below.case.way)
     says = f"{comparison.thing} {verdict} {comparison.against}; {comparison.meaning}."
     return Ratio(comparison, middle, min(ratios), max(ratios), says)
 

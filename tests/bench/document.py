@@ -1,5 +1,6 @@
 """docs/BENCHMARKS.md, written whole: the machine, how to run it, the tables, and how far to trust them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from tests.bench.growth import HEADING, table_of
 from tests.bench.report import VIEWS, report, table, views
 
 _TRUST = "## How far to trust this\n"
+_TAKES = re.compile(r"takes about\s([\w ]+?)\.")
 PATH = Path(__file__).parents[2] / "docs" / "BENCHMARKS.md"
 
 _HEAD = """\
@@ -91,7 +93,12 @@ def sections(results: dict[str, Any]) -> str:
 
 
 def document(results: dict[str, Any], before: str, minutes: str) -> str:
-    """The whole file. What was not measured now is taken from the file as it was `before`."""
+    """The whole file. What was not measured now is taken from the file as it was `before`, and so is how long all of it
+    takes, if only a part was measured.
+    """
+    if any(part not in results for part in _PARTS):
+        found = _TAKES.search(before)
+        minutes = found[1] if found else minutes
     if "runs" in results:
         machine = table(["what", "here"], [[key, value] for key, value in results["machine"].items()])
         head = _HEAD.format(minutes=minutes, machine=machine, measured=_MEASURED) + "\n" + report(results)

@@ -21,6 +21,8 @@ from mapfs.units import PAGE_SIZE
 from tests.support import ROOT, WITHIN, mapfs, pages_of, wait_until
 
 _PAGES = 1024
+_WRITING = (Way.STORE, Way.WRITE)
+_READING = [case for case in CASES if not case.writes]  # all that may be done to a file of the user's
 #: asked for by a read(2) of 128 KiB, or by posix_fadvise(2), a request may be for more than a page
 _MANY_AT_ONCE = ((Way.READ, Order.SEQUENTIAL), (Way.READAHEAD, Order.RANDOM))
 _QUICK = ("--duration", "1s")
@@ -71,7 +73,7 @@ def test_every_number_is_there_and_fits_the_others(file: Path) -> None:
 
     assert (said["file"], said["size"], said["pages"]) == (str(file), _PAGES * PAGE_SIZE + 100, _PAGES)
     runs = {_key(row): row for row in said["runs"]}
-    assert set(runs) == {(case.target, case.way, case.order, state) for case in CASES for state in case.states}
+    assert set(runs) == {(case.target, case.way, case.order, state) for case in _READING for state in case.states}
     for row in said["runs"]:
         if row["page_ns"] is None:
             assert (row["target"], row["state"], said["cold"]) == ("direct", "cold", False)
@@ -91,7 +93,7 @@ def test_every_number_is_there_and_fits_the_others(file: Path) -> None:
 def test_a_ratio_is_that_of_the_times_of_its_rounds(file: Path) -> None:
     said = _told(str(file))
     runs = {_key(row): row for row in said["runs"]}
-    assert len(said["ratios"]) == len(COMPARISONS)
+    assert len(said["ratios"]) == len([one for one in COMPARISONS if one.of[1] not in _WRITING])
     for ratio in said["ratios"]:
         above, below = (
             [one["ns"] / one["pages"] for one in rounds]
@@ -126,7 +128,7 @@ def test_a_cold_page_through_mapfs_is_one_request(file: Path) -> None:
 
 @pytest.mark.parametrize("pages", [256, 1000, 5000])
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.target is Target.MAPFS], ids=lambda case: f"{case.way}-{case.order}"
+    "case", [case for case in _READING if case.target is Target.MAPFS], ids=lambda case: f"{case.way}-{case.order}"
 )
 def test_the_client_asks_for_each_page_once(case: Case, pages: int) -> None:
     with mounted({"file": f"pages:{pages}p"}) as mount, Worker() as worker:
@@ -143,6 +145,54 @@ def test_the_client_asks_for_each_page_once(case: Case, pages: int) -> None:
             assert order != sorted(order)
         assert worker.resident(WITHIN).pages == pages
         worker.close()
+
+
+@pytest.mark.parametrize("way", _WRITING)
+@pytest.mark.parametrize("order", Order)
+def test_the_client_writes_each_page_once(tmp_path: Path, way: Way, order: Order) -> None:
+    """A store changes one byte of a page, a write all of it."""
+    path, pages = tmp_path / "file", 1024
+    before = os.urandom(pages * PAGE_SIZE)
+    path.write_bytes(before)
+    with mounted({"file": f"file:{path},rw"}) as mount, Worker() as worker:
+        told = worker.cold(str(mount / "file"), Case(Target.MAPFS, way, order), pages, WITHIN, 3)
+        after = path.read_bytes()  # it is where the file lies, although nothing was closed
+        written = [event for event in mount.events() if event["op"] == "write"]
+        worker.close()
+    assert told.pages == pages
+    assert sorted(pages_of(written, "file")) == list(range(pages))
+    changed = [
+        sum(one != other for one, other in zip(before[at : at + PAGE_SIZE], after[at : at + PAGE_SIZE], strict=True))
+        for at in range(0, len(before), PAGE_SIZE)
+    ]
+    if way is Way.STORE:
+        assert all(count <= 1 for count in changed)
+        assert sum(changed) > pages / 2  # a byte may have been the same before
+    else:
+        assert after == bytes(len(before))
+
+
+def test_a_temporary_file_is_written_and_a_file_of_the_users_is_not(file: Path) -> None:
+    ways = {row["way"] for row in _told("--size", "1M")["runs"]}
+    assert ways == {*Way}
+    file.chmod(0o444)
+    assert {row["way"] for row in _told(str(file))["runs"]} == {*Way} - {*_WRITING}
+
+
+def test_a_ratio_is_told_as_what_it_is(file: Path) -> None:
+    """`takes as long as` is said of a ratio near 1, and of two that are as quick as the client is without a file."""
+    said = _told(str(file))
+    floor = {(one["way"], one["order"]): one["page_ns"] for one in said["floor"]}
+    runs = {_key(row): row for row in said["runs"]}
+    for ratio in said["ratios"]:
+        sides = [runs[_key({**ratio, **ratio[side]})] for side in ("of", "to")]
+        if ratio["ratio"] is None or 1 / 1.1 < ratio["ratio"] < 1.1:
+            continue
+        at_floor = ratio["of"]["way"] == ratio["to"]["way"] and all(
+            side["state"] == "resident" and side["page_ns"] < 2 * floor[side["way"], side["order"]] for side in sides
+        )
+        assert ("takes as long as" in ratio["says"]) == at_floor, ratio
+        assert (" times as fast as" in ratio["says"]) == (ratio["ratio"] < 1 and not at_floor), ratio
 
 
 def test_random_order_is_another_with_another_seed_and_has_no_neighbours() -> None:
