@@ -217,5 +217,6 @@ def _flat(rows: list[dict[str, Any]]) -> str:
     }
     flat = [name for name, values in numbers.items() if max(values) <= 1.5 * min(values)]
     others = [f"{name} ({max(values) / min(values):.1f} times)" for name, values in numbers.items() if name not in flat]
-    said = f"Flat: {', '.join(flat) or 'nothing'}."
+    lost = sum(row["lost"] for row in rows)
+    said = f"{f'**{lost:,} events were lost**' if lost else 'No event was lost'}. Flat: {', '.join(flat) or 'nothing'}."
     return said + (f" Not flat, from the lowest to the highest: {', '.join(others)}." if others else "")

@@ -20,7 +20,7 @@ def report(results: dict[str, Any]) -> str:
     """The tables of the targets, each under its heading."""
     settings = results["settings"]
     pages, size = f"{settings['pages']:,}", format_size(settings["sequential_bytes"])
-    parts = ["## The promises", promises(results)]
+    parts = [one for one in (promises(results),) if one]
     parts += [f"## Random demands: {pages} pages, each touched once", *_each_placement(results, Measure.RANDOM)]
     parts += [f"## Sequential: {size}, a touch a page", *_each_placement(results, Measure.SEQUENTIAL)]
     parts += ["## Ratios of times within a round", ratios(results)]
@@ -29,7 +29,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def promises(results: dict[str, Any]) -> str:
-    """Each promise, in each placement."""
+    """Each promise, in each placement, with its heading; nothing where there is none among what was measured."""
     rows = [
         [row["promise"], row["placement"], *_figures(row), f"{row['limit']:.2f}", _verdict(row)]
         for row in [*results["ratios"], *results["alone"]]
@@ -37,7 +37,8 @@ def promises(results: dict[str, Any]) -> str:
     ]
     head = ["promise", "client and daemon on", "measured", "lowest to highest", "at most", "kept"]
     missed = [f"- {_TEXTS[name]}: {why}" for name, why in results["left_out"].items()]
-    parts = [table(head, rows)] + (["Not measured:\n\n" + "\n".join(missed)] if missed else [])
+    parts = ["## The promises", table(head, rows)] if rows else []
+    parts += ["Not measured:\n\n" + "\n".join(missed)] if missed else []
     return "\n\n".join(parts)
 
 
