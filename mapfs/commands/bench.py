@@ -15,7 +15,7 @@ _SHORTEST, _LONGEST = 0.5, 600.0  # seconds
 
 
 @click.command(short_help="Measure a file: mmap, read and read-ahead, directly and through mapfs.")
-@click.argument("file", metavar="FILE", required=False)
+@click.argument("file", metavar="[FILE]", required=False)
 @click.option("--size", metavar="SIZE", default="64M", show_default=True, help="How much of it, from the beginning.")
 @click.option("--duration", metavar="TIME", default="12s", show_default=True, help="How long to measure.")
 @click.option("--seed", type=click.IntRange(0, 1 << 32), default=1, show_default=True, help="Of the random orders.")

@@ -36,9 +36,10 @@ def render(results: Results, console: Console) -> None:
     measured, what = results.measured, results.measured.subject
     name = "a temporary file" if what.temporary else what.path
     part = "" if what.pages * PAGE_SIZE == what.size else f" of {format_size(what.size)}"
+    rounds = "1 round" if measured.rounds == 1 else f"{measured.rounds} rounds"
     _fold(
         console, width, f"{name}: {format_size(what.pages * PAGE_SIZE)}{part}, {what.pages:,} pages; "
-        f"{measured.rounds} rounds in {measured.seconds:.0f} s; mapfs with the evidence {measured.evidence}",
+        f"{rounds} in {measured.seconds:.0f} s; mapfs with the evidence {measured.evidence}",
     )  # fmt: skip
     used = {case.way for case in measured.cases}
     for way, text in _LEGEND.items():
@@ -59,7 +60,7 @@ def render(results: Results, console: Console) -> None:
         figure = "    ?" if ratio.ratio is None else _figure(ratio.ratio)
         hanging = " " * 7
         lines = textwrap.wrap(ratio.says, width - len(hanging))
-        console.print(Text(f"{figure:>5}  ", "bold") + Text(f"\n{hanging}".join(lines)), soft_wrap=True)
+        console.print(Text.assemble((f"{figure:>5}  ", "bold"), f"\n{hanging}".join(lines)), soft_wrap=True)
 
 
 def _line(row: Row, highest: float, width: int) -> Text:

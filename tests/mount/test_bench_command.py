@@ -216,8 +216,9 @@ def test_what_is_drawn_fits_and_is_coloured_only_where_it_may_be(place: Path) ->
     bars = [line.split()[:2] for line in lines if "MiB/s" in line or line.rstrip().endswith("page cache")]
     assert sorted(map(tuple, bars)) == sorted((case.target, case.way) for case in CASES for _ in case.states)
     assert lines[-1] == "next: mapfs mount /tmp/x"
-    coloured = mapfs("bench", *_QUICK, "--size", "2M", env={**os.environ, "FORCE_COLOR": "1"}).stdout
-    assert "\x1b[36m" in coloured
+    coloured = mapfs("bench", *_QUICK, "--size", "2M", env={**os.environ, "FORCE_COLOR": "1"})
+    assert "\x1b[36m" in coloured.stdout
+    assert coloured.stderr == "", "progress is for a terminal"
     both = {**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "1"}
     assert "\x1b" not in mapfs("bench", *_QUICK, "--size", "2M", env=both).stdout
 
