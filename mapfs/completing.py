@@ -48,6 +48,7 @@ _METAVARS = {
     "A": (True, False, True),
     "B": (True, False, True),
     "FILE": (False, False, False),
+    "[FILE]": (False, False, False),
 }
 
 

@@ -186,7 +186,8 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     def ready(_: object) -> None:
         nonlocal told
         told = True
-        os.write(answer, _READY)
+        with contextlib.suppress(BrokenPipeError):  # whoever wanted the mount was interrupted, and is about to end it
+            os.write(answer, _READY)
         os.close(answer)
 
     try:

@@ -1,16 +1,15 @@
 """`mapfs lesson [NAME]...`: lessons in virtual memory, with real processes, and the trace to prove them."""
 
-import signal
 import sys
 
 import click
 import msgspec
 
 from mapfs.errors import UsageError
+from mapfs.signals import end_in_order
 from mapfs.trace.evidence import tiers
 from mapfs.units import parse_size
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MOST_READAHEAD = (1 << 32) - 1  # what FUSE_INIT has room for
 
 
@@ -48,8 +47,7 @@ def command(
     if not lessons:
         _list(as_json)
         return
-    for number in _ENDING:
-        signal.signal(number, _leave)
+    end_in_order()
     teller = Teller(silent=as_json, asks=not yes and can_ask())
     settings = Settings(evidence, None if readahead is None else min(parse_size(readahead), _MOST_READAHEAD))
     outcomes: list[Outcome] = []
@@ -83,14 +81,3 @@ def _next(names: tuple[str, ...]) -> str | None:
 
     following = NAMES[NAMES.index(names[-1]) + 1 :] if names else ()
     return following[0] if following else None
-
-
-def _leave(number: int, _: object) -> None:
-    """Ends as the signal would, but through every `finally`, which a second one does not cut short: no mount, process
-    or file is left.
-    """
-    for one in _ENDING:
-        signal.signal(one, signal.SIG_IGN)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(128 + number)

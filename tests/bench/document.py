@@ -1,11 +1,15 @@
 """docs/BENCHMARKS.md, written whole: the machine, how to run it, the tables, and how far to trust them."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench.growth import HEADING, table_of
 from tests.bench.report import VIEWS, report, table, views
 
 _TRUST = "## How far to trust this\n"
+_TAKES = re.compile(r"takes about\s([\w ]+?)\.")
 PATH = Path(__file__).parents[2] / "docs" / "BENCHMARKS.md"
 
 _HEAD = """\
@@ -13,9 +17,10 @@ _HEAD = """\
 
 This file is written by `scripts/bench --write`; change the program in tests/bench, not the file.
 
-`scripts/bench` measures mapfs on the machine that it runs on and prints the tables below. `--rounds N`,
-`--pages N` and `--sequential SIZE` say how much of it, `--json FILE` writes every number of every round. It
-needs a C compiler and the right to mount, and takes about {minutes}. Keep the machine quiet meanwhile.
+`scripts/bench` measures mapfs on the machine that it runs on and prints the tables below. `--rounds N`, `--pages N` and
+`--sequential SIZE` say how much of it, `--only targets`, `--only growth` or `--only views` which part (`--write` keeps the
+others as they are), `--target NAME` which targets, `--json FILE` writes every number of every round. It needs a C
+compiler and the right to mount, and takes about {minutes}. Keep the machine quiet meanwhile.
 
 ## The machine
 
@@ -37,6 +42,14 @@ in the page cache. `file:` serves a file with the very bytes that the client als
 pages dropped from the page cache before each run, with posix_fadvise(2)) and on tmpfs. All mounts run with `-q`,
 without a log; one of them also with `--trace`.
 
+The peers are programs that serve the same file on tmpfs as plainly as their library lets them (tests/bench/peers): C with
+libfuse's low-level API and one thread, with and without a log, pyfuse3, llfuse, fusepy and mfusepy, and nbdkit with
+nbdfuse. Each has one file, whose pages are dropped before each run, and each touch was a major fault. What compares with
+them is `file:` on tmpfs. What is not installed here is left out, and said. Passing through is held against tmpfs.
+
+Sixty-four *slow demands in flight* are threads of one process that wait for a page delayed by seconds; the p99 of a fast
+file in the same mount is compared with its p99 before. An *idle* mount has a trace, and was used before.
+
 The daemon's threads are pinned to one CPU, the client to the same or to another. The recorder, a process of its
 own, is not pinned: with client and daemon on one CPU of several its work is done on another, off the demand's way;
 where there is no other it competes. Untraced mounts have a recorder too, which keeps `.mapfs/events`: what
@@ -48,7 +61,7 @@ event for each page touched, no more, no fewer and none lost. A wrong count ends
 The long traces of the last table are made up (tests/bench/traces.py), consistent, of the tier kernel, and lie on tmpfs,
 so that no disk is measured: fifty files of twice the size of the page cache, twenty processes of two threads, cold pages first and re-faults later, errors, and
 besides the requests page faults and evictions. Memory is what all processes of a command have resident together, looked
-at every 20 ms. `--requests N` says how long the trace is, 0 leaves them out, `--only-views` everything else.\
+at every 20 ms. `--requests N` says how long the trace is.\
 """
 
 _NOISE = """\
@@ -73,23 +86,43 @@ is wide, or reaches across a promise, the machine was too noisy to tell, whateve
 """
 
 
-def document(results: dict[str, Any], minutes: str) -> str:
-    """The whole file."""
-    machine = table(["what", "here"], [[key, value] for key, value in results["machine"].items()])
-    head = _HEAD.format(minutes=minutes, machine=machine, measured=_MEASURED)
-    noise = _NOISE.format(rounds=results["settings"]["rounds"])
-    return f"{head}\n{report(results)}\n{noise}"
+def sections(results: dict[str, Any]) -> str:
+    """The tables of the parts that were measured."""
+    parts = [report(results).rstrip("\n")] if "runs" in results else []
+    return "\n\n".join([*parts, *(tables(results[name]) for name, (_, tables) in _PARTS.items() if name in results)])
 
 
-def with_views(text: str, results: dict[str, Any]) -> str:
-    """The file as it is, `text`, with the table of views alone measured anew."""
-    described = _between(text, "## What is measured\n", "## The promises\n", f"\n{_MEASURED}\n\n")
-    if VIEWS not in described:
-        described = described.replace(_TRUST, f"{VIEWS}\n\n{_TRUST}")
-    return _between(described, "", _TRUST, f"{described.partition(VIEWS)[0]}{views(results)}\n\n")
+def document(results: dict[str, Any], before: str, minutes: str) -> str:
+    """The whole file. What was not measured now is taken from the file as it was `before`, and so is how long all of it
+    takes, if only a part was measured.
+    """
+    if any(part not in results for part in _PARTS):
+        found = _TAKES.search(before)
+        minutes = found[1] if found else minutes
+    if "runs" in results:
+        machine = table(["what", "here"], [[key, value] for key, value in results["machine"].items()])
+        head = _HEAD.format(minutes=minutes, machine=machine, measured=_MEASURED) + "\n" + report(results)
+        noise = _NOISE.format(rounds=results["settings"]["rounds"])
+    else:
+        head = before[: min(before.index(heading) for heading in (*_headings(before), _TRUST))]
+        noise = before[before.index(_TRUST) :]
+    parts = [tables(results[name]) if name in results else _section(before, heading)
+        for name, (heading, tables) in _PARTS.items()]  # fmt: skip
+    return "\n\n".join(part.strip("\n") for part in (head, *parts, noise) if part) + "\n"
 
 
-def _between(text: str, start: str, end: str, put: str) -> str:
-    """`text` with `put` in the place of what stands between `start` and `end`."""
-    before, heading, rest = text.partition(start) if start else ("", "", text)
-    return f"{before}{heading}{put}{end}{rest.partition(end)[2]}"
+#: part of the results: the heading of its section, and what makes it
+_PARTS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], str]]] = {
+    "growth": (HEADING, lambda rows: table_of(rows, table)),
+    "views": (VIEWS, views),
+}
+
+
+def _headings(text: str) -> list[str]:
+    return [heading for heading, _ in _PARTS.values() if heading in text]
+
+
+def _section(text: str, heading: str) -> str:
+    """What stands under `heading`, with it; nothing where it is not there."""
+    _, found, rest = text.partition(heading + "\n")
+    return found + rest.partition("\n## ")[0] if found else ""

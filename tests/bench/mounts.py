@@ -23,10 +23,11 @@ _RECORDED = 60.0  # seconds for the recorder to write down what it was given
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of /proc/PID/status, KiB."""
+    """Of /proc/PID/status, KiB, and how many descriptors it has open."""
 
     rss: int
     shared: int  # RssShmem: the part of it that is shared memory, the ring
+    descriptors: int
 
 
 class Daemon:
@@ -63,12 +64,7 @@ class Daemon:
 
     def pin(self, cpu: int) -> None:
         """Keeps all threads of the daemon, and those that they start, on `cpu`; not the recorder."""
-        pinned: set[str] = set()
-        while not_yet := set(os.listdir(f"/proc/{self.pid}/task")) - pinned:
-            for tid in not_yet:
-                with contextlib.suppress(ProcessLookupError):  # it has ended
-                    os.sched_setaffinity(int(tid), {cpu})
-            pinned |= not_yet
+        pin(self.pid, cpu)
 
     def memory(self) -> dict[str, Memory]:
         """What daemon and recorder have resident."""
@@ -126,18 +122,34 @@ class Daemon:
     def _destroy(self) -> None:
         for pid in self._alive(0):
             kill(pid)
-        for command in (["umount", "-l", "--"], ["fusermount3", "-u", "-z", "--"]):
-            if device.mounted_at(str(self.path)) is not None:
-                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                    subprocess.run([*command, str(self.path)], capture_output=True, check=False, timeout=10)
+        destroy(self.path)
         self._alive(_GONE)
 
 
+def pin(pid: int, cpu: int) -> None:
+    """Keeps all threads of a process, and those that they start, on `cpu`."""
+    pinned: set[str] = set()
+    while not_yet := set(os.listdir(f"/proc/{pid}/task")) - pinned:
+        for tid in not_yet:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(tid), {cpu})
+        pinned |= not_yet
+
+
+def destroy(path: Path) -> None:
+    """Takes away what is mounted there, however dead or busy it is."""
+    for command in (["umount", "-l", "--"], ["fusermount3", "-u", "-z", "--"]):
+        if device.mounted_at(str(path)) is not None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run([*command, str(path)], capture_output=True, check=False, timeout=10)
+
+
 def memory_of(pid: int) -> Memory:
-    """VmRSS and RssShmem of a process (proc_pid_status(5))."""
+    """VmRSS, RssShmem (proc_pid_status(5)) and descriptors of a process."""
     fields = {}
     with open(f"/proc/{pid}/status") as status:
         for line in status:
             name, _, value = line.partition(":")
             fields[name] = value
-    return Memory(int(fields["VmRSS"].split()[0]), int(fields["RssShmem"].split()[0]))
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    return Memory(int(fields["VmRSS"].split()[0]), int(fields["RssShmem"].split()[0]), descriptors)

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 _GRACE = 5.0  # seconds in which a killed process has to be gone
@@ -72,6 +73,14 @@ def _end(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe:
             pipe.close()
+
+
+def family(pid: int) -> list[int]:
+    """The process and its children (proc_pid_task_tid_children(5))."""
+    try:
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except OSError:
+        return [pid]
 
 
 def _kill_children(pid: int) -> None:

@@ -13,13 +13,11 @@ from tests.bench.plan import PAIRS, TARGETS, Measure, Pair, Placement, Target
 def results_of(
     measured: Measured,
     settings: Settings,
-    machine: dict[str, str],
     placements: Sequence[Placement],
-    views: list[dict[str, Any]],
+    alone: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """One JSON object. Times in ns unless the key says otherwise, sizes in bytes or KiB as the key says."""
     return {
-        "machine": machine,
         "settings": {
             "rounds": settings.rounds,
             "pages": settings.pages,
@@ -32,12 +30,20 @@ def results_of(
             for measure in Measure
             for placement in placements
             for target in TARGETS
-            if measure in target.measures
+            if (measure, placement, target.name) in measured.runs
         ],
-        "ratios": [_ratio(measured, pair, placement) for pair in PAIRS for placement in placements],
+        "ratios": [
+            _ratio(measured, pair, placement)
+            for pair in PAIRS
+            for placement in placements
+            if all((pair.measure, placement, name) in measured.runs for name in (pair.of, pair.to))
+        ],
+        "left_out": measured.left_out,
         "ready_ms": _middle([seconds * 1e3 for seconds in measured.ready_s]),
-        "views": views,
-        "memory_kib": {"idle": _memory(measured.idle), "used": _memory(measured.used)},
+        "alone": alone,
+        "memory_kib": {
+            state: _memory(samples) for state, samples in (("idle", measured.idle), ("used", measured.used)) if samples
+        },
     }
 
 
@@ -65,7 +71,7 @@ def _ratio(measured: Measured, pair: Pair, placement: Placement) -> dict[str, An
     """Of the times of the same round; its median, and whether that keeps the promise."""
     above, below = (measured.runs[pair.measure, placement, name] for name in (pair.of, pair.to))
     ratios = [one[pair.value] / other[pair.value] for one, other in zip(above, below, strict=True)]
-    middle = _middle(ratios)
+    middle, limit = _middle(ratios), pair.limit(placement)
     return {
         "measure": str(pair.measure),
         "placement": str(placement),
@@ -74,7 +80,8 @@ def _ratio(measured: Measured, pair: Pair, placement: Placement) -> dict[str, An
         "value": pair.value,
         **middle,
         "promise": pair.promise,
-        "met": None if pair.promise is None else middle["median"] <= pair.promise,
+        "limit": limit,
+        "met": None if limit is None else middle["median"] <= limit,
     }
 
 
@@ -92,6 +99,7 @@ def _memory(samples: Sequence[dict[str, Memory]]) -> dict[str, dict[str, float]]
         process: {
             "rss": statistics.median(sample[process].rss for sample in samples),
             "rss_shmem": statistics.median(sample[process].shared for sample in samples),
+            "descriptors": statistics.median(sample[process].descriptors for sample in samples),
         }
         for process in ("daemon", "recorder")
     }

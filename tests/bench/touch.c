@@ -3,13 +3,18 @@
  *   touch CPU random FILE PAGES SEED    each of PAGES pages once, in a random order, each touch timed; then all
  *                                       of them again and again, resident now
  *   touch CPU sequential FILE PAGES     the first PAGES pages in order
+ *   touch CPU spread FILE PAGES SEED COUNT    COUNT of the first PAGES pages, evenly spread, in a random order
+ *   touch CPU repeat FILE PAGES COUNT   the first PAGES pages in order, dropped from the page cache after each pass,
+ *                                       until COUNT touches were made
+ *   touch CPU hold FILE PAGES           all of the first PAGES pages at once, by a thread each; at most 1000
  *
- * It runs on CPU alone. MADV_RANDOM (random only) keeps the kernel from reading ahead, so that a touch asks for
+ * It runs on CPU alone; -1: on any. MADV_RANDOM (not when sequential) keeps the kernel from reading ahead, so that a touch asks for
  * one page whoever serves it. `sum` adds up the number that each page begins with: the caller knows it.
  */
 #define _GNU_SOURCE
 #include <endian.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST_THREADS 1000
 #define RESIDENT_TOUCHES 2000000 /* in all, at least ten passes */
 
 static size_t page_size;
@@ -106,9 +112,9 @@ static double resident_ns(const char *memory, const uint64_t *order, size_t page
     return (double)took[passes / 2] / (double)pages;
 }
 
-static void random_demands(const char *memory, size_t pages, uint64_t seed)
+static void demands(const char *memory, const uint64_t *order, size_t pages)
 {
-    uint64_t *order = shuffled(pages, seed), *waits = numbers(pages), sum = 0;
+    uint64_t *waits = numbers(pages), sum = 0;
     long faults = major_faults();
     uint64_t start = now();
     for (size_t i = 0; i < pages; i++) {
@@ -119,10 +125,66 @@ static void random_demands(const char *memory, size_t pages, uint64_t seed)
     uint64_t elapsed = now() - start;
     faults = major_faults() - faults;
     qsort(waits, pages, sizeof *waits, ascending);
-    printf("{\"elapsed_ns\": %llu, \"p50_ns\": %llu, \"p99_ns\": %llu, \"major_faults\": %ld, \"sum\": %llu, ",
+    printf("{\"elapsed_ns\": %llu, \"p50_ns\": %llu, \"p99_ns\": %llu, \"major_faults\": %ld, \"sum\": %llu",
            (unsigned long long)elapsed, (unsigned long long)waits[pages / 2],
            (unsigned long long)waits[pages * 99 / 100], faults, (unsigned long long)sum);
-    printf("\"resident_ns\": %.4f}\n", resident_ns(memory, order, pages));
+}
+
+static void random_demands(const char *memory, size_t pages, uint64_t seed)
+{
+    uint64_t *order = shuffled(pages, seed);
+    demands(memory, order, pages);
+    printf(", \"resident_ns\": %.4f}\n", resident_ns(memory, order, pages));
+}
+
+static void spread(const char *memory, size_t pages, uint64_t seed, size_t count)
+{
+    uint64_t *order = shuffled(count, seed);
+    for (size_t i = 0; i < count; i++)
+        order[i] = order[i] * (pages / count) + next_random(&seed) % (pages / count);
+    demands(memory, order, count);
+    printf("}\n");
+}
+
+static void repeat(int fd, char *memory, size_t pages, size_t count)
+{
+    uint64_t start = now(), sum = 0;
+    for (size_t done = 0; done < count;) {
+        for (size_t i = 0; i < pages && done < count; i++, done++)
+            sum += touch(memory, i);
+        if (madvise(memory, pages * page_size, MADV_DONTNEED) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+            fail("drop");
+    }
+    printf("{\"elapsed_ns\": %llu, \"sum\": %llu}\n", (unsigned long long)(now() - start), (unsigned long long)sum);
+}
+
+static void *touch_one(void *page)
+{
+    return (void *)(uintptr_t)touch(page, 0);
+}
+
+static void hold(char *memory, size_t pages)
+{
+    pthread_t threads[MOST_THREADS];
+    uint64_t start = now(), sum = 0;
+    for (size_t i = 0; i < pages; i++)
+        if (pthread_create(&threads[i], NULL, touch_one, memory + i * page_size))
+            fail("pthread_create");
+    for (size_t i = 0; i < pages; i++) {
+        void *number;
+        pthread_join(threads[i], &number);
+        sum += (uintptr_t)number;
+    }
+    printf("{\"elapsed_ns\": %llu, \"sum\": %llu}\n", (unsigned long long)(now() - start), (unsigned long long)sum);
+}
+
+static void run_on(int cpu)
+{
+    cpu_set_t *set = CPU_ALLOC(cpu + 1);
+    CPU_ZERO_S(CPU_ALLOC_SIZE(cpu + 1), set);
+    CPU_SET_S(cpu, CPU_ALLOC_SIZE(cpu + 1), set);
+    if (sched_setaffinity(0, CPU_ALLOC_SIZE(cpu + 1), set))
+        fail("sched_setaffinity");
 }
 
 static void in_order(const char *memory, size_t pages)
@@ -137,32 +199,47 @@ static void in_order(const char *memory, size_t pages)
            major_faults() - faults, (unsigned long long)sum);
 }
 
+static int known(int argc, const char *how)
+{
+    static const struct { const char *how; int argc; } all[] = {
+        {"random", 6}, {"sequential", 5}, {"spread", 7}, {"repeat", 6}, {"hold", 5}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(how, all[i].how))
+            return argc == all[i].argc;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    int random = argc == 6 && !strcmp(argv[2], "random");
-    if (!random && !(argc == 5 && !strcmp(argv[2], "sequential"))) {
-        fprintf(stderr, "usage: touch CPU random FILE PAGES SEED | touch CPU sequential FILE PAGES\n");
+    if (argc < 5 || !known(argc, argv[2])) {
+        fprintf(stderr, "usage: touch CPU random|sequential|spread|repeat|hold FILE PAGES ...\n");
         return 2;
     }
-    int cpu = atoi(argv[1]);
-    cpu_set_t *set = CPU_ALLOC(cpu + 1);
-    CPU_ZERO_S(CPU_ALLOC_SIZE(cpu + 1), set);
-    CPU_SET_S(cpu, CPU_ALLOC_SIZE(cpu + 1), set);
-    if (sched_setaffinity(0, CPU_ALLOC_SIZE(cpu + 1), set))
-        fail("sched_setaffinity");
+    const char *how = argv[2];
+    if (atoi(argv[1]) >= 0)
+        run_on(atoi(argv[1]));
     page_size = (size_t)sysconf(_SC_PAGESIZE);
     size_t pages = strtoull(argv[4], NULL, 10);
+    uint64_t number = argc > 5 ? strtoull(argv[5], NULL, 10) : 0, count = argc > 6 ? strtoull(argv[6], NULL, 10) : 0;
     int fd = open(argv[3], O_RDONLY);
     if (fd < 0)
         fail("open");
     char *memory = mmap(NULL, pages * page_size, PROT_READ, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         fail("mmap");
-    if (random && madvise(memory, pages * page_size, MADV_RANDOM))
+    if (strcmp(how, "sequential") && madvise(memory, pages * page_size, MADV_RANDOM))
         fail("madvise");
-    if (random)
-        random_demands(memory, pages, strtoull(argv[5], NULL, 10));
-    else
+    if (!strcmp(how, "random"))
+        random_demands(memory, pages, number);
+    else if (!strcmp(how, "sequential"))
         in_order(memory, pages);
+    else if (!strcmp(how, "spread") && count && count <= pages)
+        spread(memory, pages, number, count);
+    else if (!strcmp(how, "repeat") && pages)
+        repeat(fd, memory, pages, number);
+    else if (!strcmp(how, "hold") && pages <= MOST_THREADS)
+        hold(memory, pages);
+    else
+        return 2;
     return 0;
 }

@@ -78,7 +78,7 @@ def _run(line: str) -> Run:
     assert process.stderr
     try:
         while True:
-            peak = max(peak, sum(map(_resident, _family(process.pid))))
+            peak = max(peak, sum(map(_resident, processes.family(process.pid))))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
@@ -92,19 +92,11 @@ def _run(line: str) -> Run:
             raise BenchError(f"mapfs {line} ended with {process.returncode}: {process.stderr.read().strip()}")
     finally:
         if process.returncode is None:
-            for one in reversed(_family(process.pid)):
+            for one in reversed(processes.family(process.pid)):
                 processes.kill(one)
             process.wait()
         process.stderr.close()
     return Run(seconds, usage.ru_utime + usage.ru_stime, peak)
-
-
-def _family(pid: int) -> list[int]:
-    """The process and its children (proc_pid_task_tid_children(5))."""
-    try:
-        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-    except OSError:
-        return [pid]
 
 
 def _resident(pid: int) -> int:

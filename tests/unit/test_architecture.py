@@ -41,14 +41,19 @@ ALLOWED = {
         "mapfs.systemd",
         "mapfs.completing",
         "mapfs.lessons",
+        "mapfs.measuring",
         "mapfs.running",
+        "mapfs.signals",
     },
+    "mapfs.measuring": BASE  # it mounts, and looks
+    | {"mapfs.measuring", "mapfs.mounting", "mapfs.sources.spec", "mapfs.trace", "mapfs.views.terminal"},
     "mapfs.lessons": BASE | {"mapfs.lessons", "mapfs.mounting", "mapfs.trace", "mapfs.views"},  # it mounts, and looks
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
     "mapfs.completing": BASE | {"mapfs.fuse.device", "mapfs.trace.store"},  # what a shell asks
     "mapfs.systemd": set[str](),
+    "mapfs.signals": set[str](),
     "mapfs.errors": set[str](),
     "mapfs.units": {"mapfs.errors"},
     "mapfs.pytest_plugin": {"mapfs.mounting", "mapfs.sources.base", "mapfs.views.demanded"},
