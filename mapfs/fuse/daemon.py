@@ -102,6 +102,7 @@ class Mount:
             tree = build(dict(self.options.files), self._path)
             stack.callback(tree.close)
             recorder.start()
+            ring.filling = recorder.hurry
             sys.setswitchinterval(_SWITCH_INTERVAL)
             self._assemble(tree, ring, recorder, stack)
             trio.run(self._serve)

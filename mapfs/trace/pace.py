@@ -7,6 +7,7 @@ the recorder has.
 """
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -47,6 +48,11 @@ class Pace:
             self._competes = True
         elif competes and now > self._until:
             self._compete(False)
+
+    @property
+    def until(self) -> float:
+        """Seconds in which another round is due, in which it may go back to be idle."""
+        return _BRIEF if self._returns and os.sched_getscheduler(0) != os.SCHED_IDLE else math.inf
 
     def hurry(self) -> None:
         """There is an end to come to."""

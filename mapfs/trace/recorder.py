@@ -114,7 +114,7 @@ class Recorder:
                 ring.barrier.run()
                 if not self._drain():
                     # the flag is enough for requests, the limit is for a machine without barriers, and for samples
-                    with trio.move_on_after(self.evidence.nap if self.evidence else 1):
+                    with trio.move_on_after(min(self.evidence.nap if self.evidence else 1, pace.until)):
                         await trio.lowlevel.wait_readable(awake.fileno())
                 ring.memory[0] = 0
                 with contextlib.suppress(BlockingIOError):
@@ -165,6 +165,7 @@ class Recorder:
         records = self.reader.take(final=final)
         while self.reader.next < head and (more := self.reader.take(final=final)):
             records += more
+        self.ring.read(self.reader.next)
         return records
 
     def _hand_on(self, records: list[Record], lost: int, *, final: bool) -> int:

@@ -12,13 +12,15 @@ overwritten while it was copied counts as lost: the reader looks once more after
 large as the number of writers that may be in the middle of a record. The writers pay nothing for this.
 
 **Waking.** A reader that has nothing to do sets a flag and waits for an eventfd; the writer that finds the
-flag clears it and wakes the reader. Between flag and second look the reader runs the same barrier.
+flag clears it and wakes the reader. Between flag and second look the reader runs the same barrier. Now and then a
+writer looks how far the recorder has read, and says so where the ring is half full of what it has not.
 """
 
 import itertools
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mapfs.trace.barrier import Barrier
@@ -27,6 +29,9 @@ SLOTS = 1 << 16
 _HEADER = mmap.PAGESIZE
 _RECORD = struct.Struct("@QQQQIIIIBBHIQ")  # Record's fields, aligned, so that each is one store
 _SLOT = 64
+_LOOK = 1 << 12  # records between two looks at how far the recorder has read
+_READ_AT = 8  # in the header, where it says so
+_READ = struct.Struct("@Q")
 _MARGIN = 1024  # more than there can be pager threads (mount --threads)
 _SERIAL = struct.Struct("@56xQ")
 assert _RECORD.size == _SERIAL.size == _SLOT
@@ -61,6 +66,7 @@ class Ring:
         self.memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.barrier = Barrier()
+        self.filling: Callable[[], None] | None = None  # what is called by a writer where the ring is half full
         self._next = itertools.count(1).__next__
 
     def append(
@@ -85,6 +91,16 @@ class Ring:
             _HEADER + serial % self.slots * _SLOT,
             time_ns, wait_ns, offset, unique, size, file, thread, tid, op, flags, errno, reason, serial,
         )  # fmt: skip
+        if (
+            not serial % _LOOK
+            and self.filling
+            and serial - _READ.unpack_from(self.memory, _READ_AT)[0] > self.slots / 2
+        ):
+            self.filling()
+
+    def read(self, serial: int) -> None:
+        """The recorder has all records before `serial`."""
+        _READ.pack_into(self.memory, _READ_AT, serial)
 
     def rouse(self) -> None:
         """Wakes the reader if it sleeps; after `append`, and after the answer that a client waits for."""

@@ -315,3 +315,18 @@ def test_a_writer_that_laps_its_reader_tears_nothing() -> None:
     assert serials(records) == sorted(set(serials(records)))
     assert all(record.time_ns == record.serial and whole(record) for record in records)
     assert records[-1].serial == count
+
+
+def test_a_writer_says_that_the_ring_is_half_full_of_what_was_not_read() -> None:
+    ring, said = Ring(1 << 14), list[int]()
+    ring.filling = lambda: said.append(ring.head())
+    fill(ring, 3 << 12)
+    assert len(said) == 1 and 2 << 12 < said[0] <= (3 << 12) + 1
+    ring.read(3 << 12)
+    fill(ring, 2 << 12)
+    assert len(said) == 1
+
+
+def fill(ring: Ring, count: int) -> None:
+    for _ in range(count):
+        ring.append(*[0] * 9)
