@@ -8,7 +8,7 @@ the same: then the class is None, shown as `?`.
 
 from mapfs.trace.events import COLD, DROP, ERROR, PUSH, REFAULT, WRITE, WRITTEN
 from mapfs.trace.ring import DIRECT, Record
-from mapfs.units import page_span
+from mapfs.units import PAGE_SIZE, page_span
 
 _CHUNK = 1 << 15  # pages a chunk: 4 KiB of bits
 
@@ -22,7 +22,7 @@ class PageSet:
 
     def add(self, page: int) -> bool:
         """Adds `page`; False if it was in the set."""
-        number, bit = divmod(page, _CHUNK)
+        number, bit = page // _CHUNK, page % _CHUNK
         chunk = self._chunks.get(number)
         if chunk is None:
             chunk = self._chunks[number] = bytearray(_CHUNK // 8)
@@ -57,14 +57,17 @@ class Classifier:
             return WRITTEN, 0
         if record.op == DROP:
             return None, 0
-        if record.flags & DIRECT:
-            return (
-                None,
-                0,
-            )  # a read(2) misses no page and brings none in; a page fault does; which it was, nobody can tell
+        if (
+            record.flags & DIRECT
+        ):  # a read(2) misses no page and brings none in, a page fault does; which it was, who knows
+            return None, 0
         seen = self._seen.get(record.file)
         if seen is None:  # its fact did not get through
             seen = self._seen[record.file] = PageSet()
+        if record.size <= PAGE_SIZE and not record.offset % PAGE_SIZE and record.op != PUSH:  # as mostly: quicker
+            if not seen.add(record.offset // PAGE_SIZE):
+                return REFAULT, 1
+            return (None if record.file in self._doubted else COLD), 0
         pages = page_span(record.offset, record.size)
         new = sum([seen.add(page) for page in pages])
         if record.op == PUSH:  # they are in the cache now: whoever asks for one later asks again

@@ -151,9 +151,12 @@ class Account:
         kind = why.AHEAD if self._kernel and not doubted else why.UNKNOWN
         if not self._kernel and len(span) == 1:
             kind = why.DEMANDED
-        pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
-        if wait is not None:
-            self._has(pages, wait.page, wait.page, item)
+        if wait is not None and len(span) == 1:
+            pages.demanded(wait.page, item.thread, self._names.process(item.thread))
+        else:
+            pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
+            if wait is not None:
+                self._has(pages, wait.page, wait.page, item)
         since = wait.since - _ABREAST if wait else item.time_ns - _QUEUED
         self._join(inode, pages, span, item, (since, answered))
         if not tid or doubted:
@@ -219,9 +222,10 @@ class Account:
             among = wait.inode == one.inode and one.first <= wait.page <= one.last
             if among and pages.has(wait.page):
                 wait.item.total_ns = one.time_ns - wait.since
-        for item in self._unsettled.pop(tid, ()):
-            if item.open:
-                self._unasked(item)
+        if tid in self._unsettled:
+            for item in self._unsettled.pop(tid):
+                if item.open:
+                    self._unasked(item)
         return pages
 
     def _taken(self, one: Sample) -> None:

@@ -147,22 +147,21 @@ class Collector:
             account.missed(time.monotonic_ns())  # not before this round alone: it may have been held up since it began
             self.lost += lost
         facts = [fact for fact in self._facts if fact.found_ns <= limit]
-        if requests or facts:
-            all_of: list[tuple[int, Record | Sample | FileFact]] = [(one.found_ns, one) for one in facts]
-            all_of += [(_answered(one), one) for one in requests]
-            all_of += [(one[0], one) for one in samples]
-            all_of.sort(key=itemgetter(0))
-            self._facts = [fact for fact in self._facts if fact.found_ns > limit]
-            for _, one in all_of:
-                if type(one) is Record:
-                    account.request(one, *classify(one))
-                elif type(one) is FileFact:
-                    account.known(one)
-                else:
-                    account.sample(cast(Sample, one))
-        else:
-            for sample in samples:
-                account.sample(sample)
+        self._facts = [fact for fact in self._facts if fact.found_ns > limit] if facts else self._facts
+        others: list[tuple[int, Record | FileFact]] = [(one.found_ns, one) for one in facts]
+        others += [(_answered(one), one) for one in requests]
+        others.sort(key=itemgetter(0))
+        at, count, sampled = 0, len(samples), account.sample
+        for moment, one in others:
+            while at < count and samples[at][0] < moment:
+                sampled(samples[at])
+                at += 1
+            if type(one) is Record:
+                account.request(one, *classify(one))
+            else:
+                account.known(cast(FileFact, one))
+        for number in range(at, count):
+            sampled(samples[number])
         self._until = limit
         busy = bool(requests or samples or account.oldest or self._waiting)
         self.nap = _SHORTEST if busy else _ASLEEP if self._side else min(_LONGEST, self.nap * 1.5)

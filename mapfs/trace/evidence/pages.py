@@ -64,6 +64,24 @@ class Pages:
             for page in _bits(word, mask & ~there):
                 self.becomes(page, thread, kind)
 
+    def demanded(self, page: int, thread: int, process: Process | None) -> None:
+        """What is most frequent, at once: `thread`, of `process`, demanded this page, came by it anew, and has it."""
+        word, at = page // _WORD, page % _WORD
+        bit, there = 1 << at, self._resident.get(word, 0)
+        if there & bit:
+            self._forget(word, bit)
+        else:
+            self._resident[word] = there | bit
+        origins = self._origins.get(word)
+        if origins is None:
+            origins = self._origins[word] = array("Q", bytes(8 * _WORD))
+        origins[at] = thread * _KINDS + DEMANDED
+        if process is not None:
+            got = self._got.get(word)
+            if got is None:
+                got = self._got[word] = {}
+            got[process] = got.get(process, 0) | bit
+
     def becomes(self, page: int, thread: int, kind: int) -> None:
         """More is known of why it was brought in."""
         origins = self._origins.get(page // _WORD)
@@ -79,18 +97,17 @@ class Pages:
         """The process has what the cache has of these pages; those that it did not have before."""
         if process is None:
             return []
-        resident, new = self._resident, list[int]()
+        new: list[int] = []
         for word, mask in _words(first, last):
-            fresh = resident.get(word, 0) & mask
+            fresh = self._resident.get(word, 0) & mask
             if fresh:
                 got = self._got.get(word)
                 if got is None:
                     got = self._got[word] = {}
                 had = got.get(process, 0)
-                fresh &= ~had
-                if fresh:
+                if fresh & had != fresh:
                     got[process] = had | fresh
-                    new += _bits(word, fresh)
+                    new += _bits(word, fresh & ~had)
         return new
 
     def together(self, first: int, last: int) -> int:

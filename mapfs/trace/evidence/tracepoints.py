@@ -31,7 +31,7 @@ _POINTS = {
     "mm_filemap_delete_from_page_cache": EVICTED,
 }
 _FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
-_SAMPLE = struct.Struct("=8xQIII4xQQQ")  # the ring's header, time, kind, tid, pid, inode, first, last
+_SAMPLE = struct.Struct("=8xQIII4xQQQ0s")  # the ring's header, and what a Sample has
 SAMPLE_SIZE = _SAMPLE.size - 8
 _DEVICE, _COUNT, _LOST, _LOST_EVICTIONS, _ASLEEP, _MANY = 0, 1, 2, 3, 4, 5  # of the values that programs share with us
 _RING, _LARGEST = 1 << 22, 1 << 25  # bytes for each CPU, and of all together
@@ -132,11 +132,8 @@ def samples(role: str, data: bytes) -> list[Sample]:
     if role == TASKS:
         tasks = map(task_of, perf.rows(data))
         return [task for task in tasks if task is not None]
-    new = tuple.__new__
-    return [
-        new(Sample, (time, kind, pid, tid, inode, first, last, ""))
-        for time, kind, tid, pid, inode, first, last in _SAMPLE.iter_unpack(data)
-    ]
+    new = tuple.__new__  # as many as they are, without the call of a method for each
+    return [new(Sample, fields) for fields in _SAMPLE.iter_unpack(data)]
 
 
 class Side:
@@ -201,18 +198,20 @@ def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: i
 
 
 def _who(at: int) -> list[bytes]:
-    """The thread and the process into two numbers on the stack, as this pid namespace has them; 0 in no other that is
+    """The process and the thread into two numbers on the stack, as this pid namespace has them; 0 in no other that is
     not the first of all, whose numbers everybody has.
     """
     own = os.stat("/proc/self/ns/pid")
     if own.st_ino == _INITIAL_PIDS:
         return [  # get_current_pid_tgid()
-            instruction(0x85, value=14), instruction(0x63, _STACK, 0, at), instruction(0x77, 0, value=32),
-            instruction(0x63, _STACK, 0, at + 4),
+            instruction(0x85, value=14), instruction(0x63, _STACK, 0, at + 4), instruction(0x77, 0, value=32),
+            instruction(0x63, _STACK, 0, at),
         ]  # fmt: skip
-    return [  # get_ns_current_pid_tgid(device, inode, numbers, 8)
+    return [  # get_ns_current_pid_tgid(device, inode, numbers, 8), which has the thread first
         wide(1, kernel_device(own.st_dev)), wide(2, own.st_ino), instruction(0xBF, 3, _STACK),
         instruction(0x07, 3, value=at), instruction(0xB7, 4, value=8), instruction(0x85, value=120),
+        instruction(0x61, 1, _STACK, at), instruction(0x61, 2, _STACK, at + 4),
+        instruction(0x63, _STACK, 2, at), instruction(0x63, _STACK, 1, at + 4),
     ]  # fmt: skip
 
 

@@ -17,16 +17,14 @@ class Wait:
 
 
 class Waits:
-    """Of all threads, by their ids, and by what they wait for."""
+    """Of all threads, by their ids."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, Wait] = {}
-        self._wanted: dict[tuple[int, int], set[int]] = {}  # inode and page: tids
 
     def add(self, tid: int, wait: Wait) -> None:
         """The thread waits from now on."""
         self._waiting[tid] = wait
-        self._wanted.setdefault((wait.inode, wait.page), set()).add(tid)
 
     def get(self, tid: int) -> Wait | None:
         """What it waits for."""
@@ -35,13 +33,7 @@ class Waits:
     def remove(self, tid: int) -> Wait | None:
         """It waits no more, for what it did; nothing will be known of its request beyond what is."""
         wait = self._waiting.pop(tid, None)
-        if wait is None:
-            return None
-        tids = self._wanted[wait.inode, wait.page]
-        tids.discard(tid)
-        if not tids:
-            del self._wanted[wait.inode, wait.page]
-        if wait.item is not None:
+        if wait is not None and wait.item is not None:
             wait.item.open = False
         return wait
 
@@ -49,17 +41,14 @@ class Waits:
         """The threads but `tid` that began between two moments to wait for one of these pages, and whose waiting is not
         explained.
         """
-        if len(self._waiting) == 1 and tid in self._waiting:
+        if len(self._waiting) <= 1 and (not self._waiting or tid in self._waiting):  # as mostly
             return []
-        keys = [(inode, page) for page in span] if len(span) <= len(self._wanted) else list(self._wanted)
-        found = list[tuple[int, Wait]]()
-        for key in keys:
-            if key[0] == inode and key[1] in span:
-                waiting = [(other, self._waiting[other]) for other in self._wanted.get(key, ()) if other != tid]
-                found += [
-                    (other, wait) for other, wait in waiting if wait.item is None and since <= wait.since <= until
-                ]
-        return found
+        return [
+            (other, wait)
+            for other, wait in self._waiting.items()
+            if wait.item is None and wait.inode == inode and wait.page in span and since <= wait.since <= until
+            if other != tid
+        ]
 
     def clear(self) -> None:
         """Nothing is known any more."""
