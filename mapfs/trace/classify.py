@@ -57,9 +57,7 @@ class Classifier:
             return WRITTEN, 0
         if record.op == DROP:
             return None, 0
-        if (
-            record.flags & DIRECT
-        ):  # a read(2) misses no page and brings none in, a page fault does; which it was, who knows
+        if record.flags & DIRECT:  # a read(2) brings no page in, a page fault does; who knows which it was
             return None, 0
         seen = self._seen.get(record.file)
         if seen is None:  # its fact did not get through

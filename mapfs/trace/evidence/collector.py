@@ -57,7 +57,7 @@ class Collector:
         self._rings: list[tuple[str, Readable]] = []
         self._maps: faults.Maps | None = None
         self._samples: list[Sample] = []  # that are too young
-        self._records: list[Record] = []
+        self._records: list[tuple[int, Record]] = []  # each with the moment of its answer
         self._facts: list[FileFact] = []  # whose time has not come
         self._taken: list[tuple[str, bytes]] = []
         self._side: Side | None = None  # of tracepoints
@@ -136,9 +136,11 @@ class Collector:
         oldest: the rings must not wait for it.
         """
         limit, lost = self._moment if final else self._moment - _SLACK, self._decode()
-        self._records += records
+        self._records += [(_answered(one), one) for one in records]
+        self._records.sort(key=itemgetter(0))
         limit = self._horizon(limit)
-        requests, self._records = _split(self._records, limit)
+        ready = bisect.bisect_right(self._records, limit, key=itemgetter(0))
+        requests, self._records = self._records[:ready], self._records[ready:]
         samples = self._ready(limit)
         account, classify = self._account, self._classify
         if lost:
@@ -149,8 +151,9 @@ class Collector:
         facts = [fact for fact in self._facts if fact.found_ns <= limit]
         self._facts = [fact for fact in self._facts if fact.found_ns > limit] if facts else self._facts
         others: list[tuple[int, Record | FileFact]] = [(one.found_ns, one) for one in facts]
-        others += [(_answered(one), one) for one in requests]
-        others.sort(key=itemgetter(0))
+        others += requests
+        if facts:
+            others.sort(key=itemgetter(0))
         at, count, sampled = 0, len(samples), account.sample
         for moment, one in others:
             while at < count and samples[at][0] < moment:
@@ -176,7 +179,7 @@ class Collector:
     def rest(self) -> list[Item]:
         """Where joining failed: the requests that were not joined, and what was on its way."""
         records, self._records = self._records, []
-        return self._account.settled(1 << 63) + [of_request(one, *self._classify(one)) for one in records]
+        return self._account.settled(1 << 63) + [of_request(one, *self._classify(one)) for _, one in records]
 
     @property
     def overloaded(self) -> bool:
@@ -226,7 +229,7 @@ class Collector:
         if len(self._samples) > _ROUND:
             limit = min(limit, self._samples[_ROUND].time_ns)
         if len(self._records) > _ROUND:
-            limit = min(limit, _answered(self._records[_ROUND]))
+            limit = min(limit, self._records[_ROUND][0])
         return limit
 
     def _ready(self, limit: int) -> list[Sample]:
@@ -250,9 +253,3 @@ def _is_mounted(device: int) -> bool:
 def _answered(record: Record) -> int:
     """When it was; pages that are pushed may be found before the push is over."""
     return record.time_ns if record.op == PUSH else record.time_ns + record.wait_ns
-
-
-def _split(records: list[Record], limit: int) -> tuple[list[Record], list[Record]]:
-    if not records or max(map(_answered, records)) <= limit:
-        return records, []
-    return [one for one in records if _answered(one) <= limit], [one for one in records if _answered(one) > limit]
