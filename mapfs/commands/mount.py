@@ -16,9 +16,11 @@ from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
 from mapfs.sources.spec import Spec
+from mapfs.sources.warm import warmed_by
 from mapfs.systemd import notify
 from mapfs.trace.address import parse_address
 from mapfs.trace.evidence import tiers
+from mapfs.trace.planning import plan_for
 from mapfs.trace.sinks import warn
 from mapfs.tree.build import default_files, parse_name
 from mapfs.tree.nodes import DirectoryNode
@@ -38,6 +40,7 @@ _SETTINGS: dict[str, type] = {
     "link": str,
     "evidence": str,
     "metrics": str,
+    "warm": list,
     "quiet": bool,
     "no_labels": bool,
     "files": dict,
@@ -57,6 +60,7 @@ _SETTINGS: dict[str, type] = {
 @click.option(
     "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
 )
+@click.option("--warm", metavar="TRACE", multiple=True, help="Push what a recorded run needed, before it is demanded.")
 @click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
 @click.option("--allow-other", is_flag=True, default=None, help="Let other users in; the files' modes are checked.")
 @click.option("--ro", is_flag=True, default=None, help="Let nobody write, whatever the sources allow.")
@@ -99,12 +103,12 @@ def command(
            zero:SIZE  pages:SIZE  random:SIZE  text:TEXT  data:TEXT
            concat:SPEC|SPEC  sparse:SIZE|OFFSET=SPEC  python:MODULE:CALLABLE
     Behind each: rw  coherency=fixed|open|live|passthrough  interval=TIME
-           delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
+           warm=TRACE delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
     """
     mount_options = fstab.parse_options(",".join(chosen))
     config = config or mount_options.config
     settings = {**(_read_config(config) if config else {}), **mount_options.settings}
-    settings.update({name: value for name, value in given.items() if value is not None})
+    settings.update({name: value for name, value in given.items() if value not in (None, ())})
     if mountpoint is not None and "=" in mountpoint and "mountpoint" in settings:
         files, mountpoint = (mountpoint, *files), None  # the mount point comes from the TOML file
     settings.update({"mountpoint": mountpoint} if mountpoint else {})
@@ -129,7 +133,9 @@ def _read_config(path: str) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in _SETTINGS:
             raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(_SETTINGS)}")
-        if name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
+        if name == "warm" and isinstance(value, str):
+            settings[name] = [value]
+        elif name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
             settings[name] = str(value)
         elif type(value) is not _SETTINGS[name]:
             raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
@@ -193,6 +199,9 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
     if readahead and link == "plain":
         raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
     trace, metrics = settings.get("trace"), settings.get("metrics")
+    warm = plan_for(settings.get("warm", ()), warmed_by(specs))
+    if warm is not None and link == "plain":
+        raise UsageError("--warm needs the own link: with --link=plain the kernel takes no pages unasked")
     return MountOptions(
         mountpoint=settings["mountpoint"],
         files=specs,
@@ -207,6 +216,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
         trace=os.path.abspath(trace) if trace else None,
         metrics=parse_address(metrics) if metrics is not None else None,
         replace_trace=settings.get("force", False),
+        warm=warm,
         evidence=evidence,
     )
 

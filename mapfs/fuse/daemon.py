@@ -23,7 +23,7 @@ from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
 from mapfs.fuse.link import Link
 from mapfs.fuse.live import Watcher
-from mapfs.fuse.naming import TASKS
+from mapfs.fuse.naming import TASKS, waiting
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
@@ -126,7 +126,9 @@ class Mount:
         self._notifier = Notifier(ring)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
-        self._control = Control(tree, self._notifier, self._path, lambda: self._pagers.hurry() if self._pagers else 0)
+        hurry: Callable[[], int] = lambda: self._pagers.hurry() if self._pagers else 0  # noqa: E731
+        self._control = Control(tree, self._files, self._notifier, self._path, hurry)
+        stack.callback(self._control.warmer.close)
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
         openers["ctl"] = self._control.open
         add_control(tree, openers, writable=frozenset({"ctl"}))
@@ -205,6 +207,8 @@ class Mount:
             "open_handles": len(self._files.handles),
             "control_reads": self._bridge.reads,
             "watched_files": self._watcher.count,
+            "warm_planned": self._control.warmer.planned,
+            "warm_pushed": self._control.warmer.pushed,
         }
 
     # serving
@@ -248,7 +252,20 @@ class Mount:
             self._warn(
                 f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead"
             )
-        self._ready(self._tree)
+        await self._warm()
+
+    async def _warm(self) -> None:
+        """Says that the mount is ready, and pushes what its plan has."""
+        plan, warmer = self.options.warm, self._control.warmer
+        if plan is None:
+            self._ready(self._tree)
+            return
+        inodes = await waiting(warmer.look_up, self._path, plan)  # before the mount may lose its name (mapfs run)
+        if not self.options.warm_first:
+            self._ready(self._tree)
+        await warmer.run(plan, inodes, self._warn)
+        if self.options.warm_first:
+            self._ready(self._tree)
 
     async def _flush_facts(self) -> None:
         """For a recorder that was stopped and goes on."""

@@ -212,7 +212,12 @@ def test_pages_that_leave_the_cache_are_told_and_asked_for_again(served: Daemon)
         evicted = [one for one in served.all_events() if one["op"] == "evict"]
         assert {(one["pid"], one["class"]) for one in evicted} == {(pid, None)}
         # the kernel's order, and so the runs: a page in a CPU's batch for the LRU list leaves at a second attempt
-        assert sorted(page for one in evicted for page in range(one["page"], one["page"] + one["pages"])) == [3, 4, 5, 7]
+        assert sorted(page for one in evicted for page in range(one["page"], one["page"] + one["pages"])) == [
+            3,
+            4,
+            5,
+            7,
+        ]
         assert told(served, op="read")[-1] == ("REFAULT", 4, 1, pid, None)
         assert served.stats()["evicted"] == 4
 
