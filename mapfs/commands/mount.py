@@ -137,12 +137,16 @@ def _read_config(path: str) -> dict[str, Any]:
             settings[name] = [value]
         elif name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
             settings[name] = str(value)
-        elif type(value) is not _SETTINGS[name]:
+        elif type(value) is not _SETTINGS[name] or (name == "warm" and not _are_strings(value)):
             raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
     files = settings.get("files", {})
     for name, given in files.items():
         files[name] = given if isinstance(given, str) else _spec_in(path, name, given)
     return settings
+
+
+def _are_strings(values: Any) -> bool:
+    return all(isinstance(one, str) for one in values)
 
 
 def _spec_in(path: str, name: str, table: Any) -> str:

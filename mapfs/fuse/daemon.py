@@ -23,7 +23,7 @@ from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
 from mapfs.fuse.link import Link
 from mapfs.fuse.live import Watcher
-from mapfs.fuse.naming import TASKS, waiting
+from mapfs.fuse.naming import TASKS
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
@@ -31,6 +31,7 @@ from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
+from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
 from mapfs.trace.facts import DaemonValues
@@ -252,19 +253,7 @@ class Mount:
             self._warn(
                 f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead"
             )
-        await self._warm()
-
-    async def _warm(self) -> None:
-        """Says that the mount is ready, and pushes what its plan has."""
-        plan, warmer = self.options.warm, self._control.warmer
-        if plan is None:
-            self._ready(self._tree)
-            return
-        inodes = await waiting(warmer.look_up, self._path, plan)  # before the mount may lose its name (mapfs run)
-        if not self.options.warm_first:
-            self._ready(self._tree)
-        await warmer.run(plan, inodes, self._warn)
-        if self.options.warm_first:
+        async with warming(self.options, self._control.warmer, self._path, self._warn):
             self._ready(self._tree)
 
     async def _flush_facts(self) -> None:

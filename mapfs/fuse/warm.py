@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +19,7 @@ from mapfs.fuse.demand import checked
 from mapfs.fuse.files import Files
 from mapfs.fuse.naming import waiting
 from mapfs.fuse.notifier import Notifier
+from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pressure import memory_is_short
 from mapfs.sources.base import Buffer
 from mapfs.sources.coherency import Coherency
@@ -226,6 +227,26 @@ class Warmer:
                     part = "" if outcome.refused else " to its end"
                     warn(f"{plan.files[place].path} is not warmed{part}: {reason}")
         self.planned = self.pushed
+
+
+@contextlib.asynccontextmanager
+async def warming(
+    options: MountOptions, warmer: Warmer, mountpoint: str, warn: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Around the moment in which a mount that answers is said to be ready: pushes the plan of `options` after that, or
+    before.
+    """
+    plan = options.warm
+    if plan is None:
+        yield
+        return
+    inodes = await waiting(warmer.look_up, mountpoint, plan)  # before the mount may lose its name (mapfs run)
+    if options.warm_first:
+        await warmer.run(plan, inodes, warn)
+        yield
+    else:
+        yield
+        await warmer.run(plan, inodes, warn)
 
 
 class _telling(contextlib.AbstractContextManager[None]):  # noqa: N801 -- used as a function
