@@ -25,6 +25,7 @@ from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
+from mapfs.sources.ahead import parse_prefetch
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import Spec, absolute
 from mapfs.sources.warm import warmed_by
@@ -97,13 +98,14 @@ def mounted(
     allow_other: bool = False,
     evidence: str = "auto",
     warm: Sequence[str | os.PathLike[str]] = (),
+    prefetch: str = "off",
 ) -> Iterator[Mounted]:
     """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
 
-    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`; `evidence` as in
-    `mapfs mount --evidence`; what the traces `warm` needed is pushed before the block begins. Raises MapfsError where
-    the mount cannot be made, or the evidence cannot be had. What is still mapped when the block ends is detached: its
-    resident pages stay.
+    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`; `evidence` and
+    `prefetch` as in `mapfs mount`; what the traces `warm` needed is pushed before the block begins. Raises MapfsError
+    where the mount cannot be made, or the evidence cannot be had. What is still mapped when the block ends is detached:
+    its resident pages stay.
     """
     if evidence not in (tiers.AUTO, *tiers.TIERS):
         raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
@@ -116,6 +118,7 @@ def mounted(
         "read_only": read_only,
         "allow_other": allow_other,
         "evidence": evidence,
+        "prefetch": parse_prefetch(prefetch),
         "trace": os.path.abspath(trace) if trace is not None else None,
         "warm": [os.path.abspath(one) for one in warm],
     }

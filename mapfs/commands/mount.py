@@ -15,6 +15,7 @@ from mapfs.fuse import fstab
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources import spec as grammar
+from mapfs.sources.ahead import parse_prefetch
 from mapfs.sources.spec import Spec
 from mapfs.sources.warm import warmed_by
 from mapfs.systemd import notify
@@ -33,6 +34,7 @@ _SETTINGS: dict[str, type] = {
     "trace": str,
     "force": bool,
     "readahead": str,
+    "prefetch": str,
     "threads": int,
     "allow_other": bool,
     "ro": bool,
@@ -60,6 +62,7 @@ _SETTINGS: dict[str, type] = {
 @click.option(
     "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
 )
+@click.option("--prefetch", metavar="auto|off|SIZE", help="Push files ahead that are read forward.  [default: off]")
 @click.option("--warm", metavar="TRACE", multiple=True, help="Push what a recorded run needed, before it is demanded.")
 @click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
 @click.option("--allow-other", is_flag=True, default=None, help="Let other users in; the files' modes are checked.")
@@ -103,7 +106,8 @@ def command(
            zero:SIZE  pages:SIZE  random:SIZE  text:TEXT  data:TEXT
            concat:SPEC|SPEC  sparse:SIZE|OFFSET=SPEC  python:MODULE:CALLABLE
     Behind each: rw  coherency=fixed|open|live|passthrough  interval=TIME
-           warm=TRACE delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
+           warm=TRACE  prefetch=auto|off|SIZE
+           delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
     """
     mount_options = fstab.parse_options(",".join(chosen))
     config = config or mount_options.config
@@ -133,7 +137,9 @@ def _read_config(path: str) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in _SETTINGS:
             raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(_SETTINGS)}")
-        if name == "warm" and isinstance(value, str):
+        if name == "prefetch" and isinstance(value, int) and not isinstance(value, bool):
+            settings[name] = str(value)
+        elif name == "warm" and isinstance(value, str):
             settings[name] = [value]
         elif name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
             settings[name] = str(value)
@@ -203,6 +209,9 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
     if readahead and link == "plain":
         raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
     trace, metrics = settings.get("trace"), settings.get("metrics")
+    prefetch = parse_prefetch(settings.get("prefetch", "off"))
+    if prefetch and link == "plain":
+        raise UsageError("--prefetch needs the own link: with --link=plain the kernel takes no pages unasked")
     warm = plan_for(settings.get("warm", ()), warmed_by(specs))
     if warm is not None and link == "plain":
         raise UsageError("--warm needs the own link: with --link=plain the kernel takes no pages unasked")
@@ -210,6 +219,7 @@ def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fsta
         mountpoint=settings["mountpoint"],
         files=specs,
         link=link,
+        prefetch=prefetch,
         readahead=min(readahead, (1 << 32) - 1),
         threads=threads,
         allow_other=settings.get("allow_other", False),

@@ -17,7 +17,7 @@ from mapfs.errors import UsageError
 KERNEL = ("noexec", "noatime", "nodiratime", "sync", "dirsync")
 #: Options of mapfs that are keys of its TOML file, too.
 SWITCHES = ("ro", "allow_other", "nonempty", "force")
-VALUES = ("readahead", "threads", "trace", "link", "warm")
+VALUES = ("readahead", "threads", "trace", "link", "warm", "prefetch")
 #: Options that are of the command line alone: the TOML file, and the name that stands for the source in mount tables.
 OTHERS = ("config", "fsname")
 _WHEN = ("defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail", "_netdev")

@@ -33,6 +33,7 @@ class MountOptions:
     evidence: str = "auto"  # or a tier of mapfs.trace.evidence.tiers
     metrics: Address | None = None  # where they are served by HTTP
     detach: bool = False  # from the terminal, once it answers
+    prefetch: int = 0  # bytes that are pushed ahead, of files whose spec does not say
     warm: Plan | None = None  # pages to push once it answers,
     warm_first: bool = False  # or before it is said to
 

@@ -201,6 +201,11 @@ class Pagers:
                 if self._hand_over(demand):
                     return demand
                 continue
+            if node.ahead is not None:
+                demand = self._inflight[unique] = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
+                if node.ahead.takes(demand, data, self._answer_held):
+                    continue
+                del self._inflight[unique]
             key = thread_key(tid)
             # before the answer: what was answered is in the ring, even if this process is killed in between
             append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
@@ -279,6 +284,12 @@ class Pagers:
             self._idle += 1
         if self._inflight.pop(demand.unique, None) is not None:
             self._answer(demand, data, failure)
+            if (ahead := demand.file.node.ahead) is not None and failure is None:
+                ahead.waited(demand)
+
+    def _answer_held(self, demand: Demand, data: Buffer) -> None:
+        if self._inflight.pop(demand.unique, None) is not None:
+            self._answer(demand, data, None)
 
     def _abandon(self, unique: int, error: SourceError) -> None:
         demand = self._inflight.pop(unique, None)

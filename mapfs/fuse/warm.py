@@ -8,6 +8,7 @@ keeps the rules: never a file that is open for writing, never bytes that were re
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from mapfs.fuse.naming import waiting
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pressure import memory_is_short
+from mapfs.fuse.push import put
 from mapfs.sources.base import Buffer
 from mapfs.sources.coherency import Coherency
 from mapfs.trace.plan import Plan, PlannedFile, Read, difference, reads_of, version_text
@@ -30,8 +32,6 @@ from mapfs.units import PAGE_SIZE, page_count
 _READERS = 8
 _LARGEST = (4 << 20) // PAGE_SIZE  # pages of one read
 _SHORT = "memory is short"
-_BUSY = "somebody has it open for writing, or its content became another meanwhile"
-_GONE = "the kernel does not have it in memory any more"
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,12 +71,7 @@ class Warmer:
         self._files = files
         self._notifier = notifier
         self._find = find
-        self._ended = threading.Event()
         self.planned = self.pushed = 0  # pages, of the plan that the mount was made with
-
-    def close(self) -> None:
-        """The mount is over: what waits for a source that is slow on purpose waits no longer."""
-        self._ended.set()
 
     async def batch(self, wanted: Sequence[Wanted]) -> list[Outcome]:
         """Pushes all of it, and returns what came of each. Called on the trio thread."""
@@ -136,8 +131,6 @@ class Warmer:
             return
         for one in held:
             for read in one.reads:
-                if self._ended.is_set():
-                    return
                 with _telling(one), one.node.using() as source:
                     offset, size = _bytes_of(one.node, read)
                     data = source.try_read(offset, size)
@@ -155,16 +148,14 @@ class Warmer:
             reader.join()
 
     def _read(self, slow: deque[tuple[_Held, Read]]) -> None:
-        while slow and not self._ended.is_set():
+        while slow:
             try:
                 one, read = slow.popleft()
             except IndexError:  # another thread took it
                 return
             with _telling(one), one.node.using() as source:
                 offset, size = _bytes_of(one.node, read)
-                seconds = source.hold(offset, size)
-                if seconds > 0 and self._ended.wait(seconds):
-                    return
+                time.sleep(source.hold(offset, size))
                 self._store(one, read, checked(source.read(offset, size), size))
 
     def _store(self, one: _Held, read: Read, data: Buffer) -> None:
@@ -174,16 +165,9 @@ class Warmer:
         for first, pages in read.runs:
             piece = view[(first - start) * PAGE_SIZE : (first - start + pages) * PAGE_SIZE]
             offset = first * PAGE_SIZE
-            with node.pushing:
-                same = node.generation == one.generation
-                if node.writers or not same or offset + len(piece) > node.size or not len(piece):
-                    one.outcome.failed = one.outcome.failed or _BUSY
-                    break
-                if not self._notifier.store(node, offset, piece):
-                    one.outcome.failed = one.outcome.failed or _GONE
-                    break
-            if node.generation != one.generation:  # it became another while it was pushed
-                self._notifier.drop(node, offset, len(piece))
+            why = put(self._notifier, node, one.generation, offset, piece)
+            if why is not None:
+                one.outcome.failed = one.outcome.failed or why
                 break
             pushed += pages
         with one.lock:

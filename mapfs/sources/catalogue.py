@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mapfs.errors import SpecError, reason_of
 from mapfs.sources import foreign, wrap
 from mapfs.sources import spec as grammar
+from mapfs.sources.ahead import OPTIONS as AHEAD_OPTIONS
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.coherency import OPTIONS as COHERENCY_OPTIONS
 from mapfs.sources.coherency import Coherency, Terms, terms_of
@@ -66,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "python": Kind(".python", "open_python", "what a Python callable returns", None, code=True),
 }
 #: Options of any kind: how it keeps up with its backing, and what is wrapped around it.
-COMMON = COHERENCY_OPTIONS | WARM_OPTIONS | frozenset(wrap.WRAPPERS)
+COMMON = COHERENCY_OPTIONS | AHEAD_OPTIONS | WARM_OPTIONS | frozenset(wrap.WRAPPERS)
 
 
 def kind_of(name: str) -> Kind | None:

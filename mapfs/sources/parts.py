@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mapfs.errors import SourceError, SpecError, errno_of, of_path
 from mapfs.sources import catalogue
+from mapfs.sources.ahead import OPTIONS as AHEAD_OPTIONS
 from mapfs.sources.base import Buffer, DirectorySource, Entry, Source
 from mapfs.sources.coherency import OPTIONS as COHERENCY_OPTIONS
 from mapfs.sources.spec import Spec
@@ -190,7 +191,7 @@ class Part:
             spec = catalogue.parse(self.text)
         except SpecError as error:
             raise SpecError(f"{self.kind}: part {self.number}: {error}") from error
-        options = sorted((COHERENCY_OPTIONS | WARM_OPTIONS) & set(spec.options))
+        options = sorted((COHERENCY_OPTIONS | AHEAD_OPTIONS | WARM_OPTIONS) & set(spec.options))
         if options:
             raise SpecError(f"{self.kind}: part {self.number}: {options[0]}= goes behind the whole, not behind a part")
         return spec
