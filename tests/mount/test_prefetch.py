@@ -51,6 +51,17 @@ def test_forward_demands_are_pushed_ahead_and_get_the_right_pages(mount: Mounter
     assert daemon.umount() == 0
 
 
+@pytest.mark.parametrize("readahead", ["16K", "128K", "4M"])
+def test_the_kernels_read_ahead_and_pushing_go_together(mount: Mounter, data: Path, readahead: str) -> None:
+    daemon = mount(f"data=file:{data}", f"pages=pages:{PAGES}p", "--prefetch", "auto", "--readahead", readahead)
+    for name in ("data", "pages"):
+        assert client("touch", daemon.file(name), f"0-{PAGES - 1}")["numbers"] == list(range(PAGES))
+    code = "import sys; print(sum(map(len, iter(lambda f=open(sys.argv[1], 'rb'): f.read(70000), b''))))"
+    mapfs("drop", daemon.file("data"))
+    assert int(python(code, daemon.file("data")).stdout) == PAGES * PAGE + 4
+    assert daemon.umount() == 0
+
+
 def test_the_end_of_a_file_that_ends_within_a_page(mount: Mounter, data: Path) -> None:
     daemon = mount(f"data=file:{data},prefetch=auto")
     code = "import sys; print(open(sys.argv[1], 'rb', buffering=4096).read() == open(sys.argv[2], 'rb').read())"

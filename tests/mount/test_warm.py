@@ -216,6 +216,9 @@ def test_what_cannot_be_warmed(mount: Mounter, tmp_path: Path, data: Path) -> No
     other.wait_line("data is in the plan, but not in the mount")
     done = mapfs("warm", other.path, trace, check=False)
     assert done.returncode == 1 and "data is refused: it cannot be opened: No such file or directory" in done.stderr
+    passed = mount(f"data=file:{data},coherency=passthrough", at="passed")
+    done = mapfs("warm", passed.path, trace, check=False)
+    assert done.returncode == 1 and "with coherency=passthrough its pages are those of its backing" in done.stderr
     assert mapfs("warm", other.path, check=False).stderr.startswith("mapfs: name the trace of a run")
     plain = mapfs("mount", str(tmp_path / "p"), "--link", "plain", "--warm", trace, check=False)
     assert plain.returncode == 2 and "--warm needs the own link" in plain.stderr
@@ -240,3 +243,13 @@ def test_a_bar_shows_on_a_terminal_alone(mount: Mounter, tmp_path: Path, data: P
         os.close(theirs)
     assert "warming" in shown and f"{COUNT} pages" in shown
     assert mapfs("warm", daemon.path, trace).stderr == ""
+
+
+def test_a_program_starts_warm(tmp_path: Path) -> None:
+    trace, second = str(tmp_path / "cold.db"), str(tmp_path / "warm.db")
+    words = ["run", "--json", "--evidence", "requests", "--file", "/bin/ls", "--tree", "/etc/alternatives"]
+    cold = mapfs(*words, "-o", trace, "--", "/bin/ls", "/")
+    warm = mapfs(*words, "-o", second, "--warm", trace, "--", "/bin/ls", "/")
+    assert warm.stdout == cold.stdout
+    demanded, left = (json.loads(done.stderr.splitlines()[-1])["summary"]["total"]["pages"] for done in (cold, warm))
+    assert demanded > 0 and left == 0, "it demands nothing any more"
