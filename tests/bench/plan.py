@@ -34,6 +34,7 @@ DAEMONS: dict[str, tuple[str, ...]] = {
     "faults": ("--evidence", "faults"),
     "plain": ("--link=plain",),
     "readahead": ("--evidence", "requests", "--readahead", "128K"),
+    "prefetch": ("--evidence", "requests", "--prefetch", "auto"),
 }
 
 
@@ -76,6 +77,11 @@ TARGETS = (
         "readahead-tmpfs", "own link, `file:` on tmpfs, `--readahead 128K`", "readahead", Content.TMPFS,
         (Measure.SEQUENTIAL,),
     ),
+    Target("prefetch", "own link, `pages:`, `--prefetch auto`", "prefetch", Content.PAGES, (Measure.SEQUENTIAL,)),
+    Target(
+        "prefetch-tmpfs", "own link, `file:` on tmpfs, `--prefetch auto`", "prefetch", Content.TMPFS,
+        (Measure.SEQUENTIAL,),
+    ),
     Target("tmpfs", "the file on tmpfs itself", None, Content.TMPFS),
 )  # fmt: skip
 
@@ -107,4 +113,6 @@ PAIRS = (
     Pair(Measure.SEQUENTIAL, "readahead", "own"),
     Pair(Measure.SEQUENTIAL, "readahead-disk", "disk"),
     Pair(Measure.SEQUENTIAL, "readahead-tmpfs", "tmpfs"),
+    Pair(Measure.SEQUENTIAL, "prefetch", "readahead"),
+    Pair(Measure.SEQUENTIAL, "prefetch-tmpfs", "readahead-tmpfs"),
 )
