@@ -33,6 +33,7 @@ PRINTS = {
     "17": r"SHARED +second/\d+ .* by first/\d+\n(.*\n)*yes  requests by the second, for the same pages: 0\n",
     "18": r"^start 2: .*exit code 0; \d+ pages demanded, .*\n(.*\n)*usr/.*/libc\.so\.6 .* \.text \d",
     "19": r"^users\.db +pages +10 +10 +kept",
+    "20": r"^50 of 50 pages pushed",
 }
 
 
