@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,12 @@ from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
+from mapfs.sources.ahead import parse_prefetch
 from mapfs.sources.base import DirectorySource, Source
-from mapfs.sources.spec import absolute
+from mapfs.sources.spec import Spec, absolute
+from mapfs.sources.warm import warmed_by
 from mapfs.trace.evidence import tiers
+from mapfs.trace.planning import plan_for
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
@@ -94,12 +97,15 @@ def mounted(
     read_only: bool = False,
     allow_other: bool = False,
     evidence: str = "auto",
+    warm: Sequence[str | os.PathLike[str]] = (),
+    prefetch: str = "off",
 ) -> Iterator[Mounted]:
     """Serves `files` (name in the mount: spec, or source object) at `path`, or at a directory of its own.
 
-    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`; `evidence` as in
-    `mapfs mount --evidence`. Raises MapfsError where the mount cannot be made, or the evidence cannot be had. What is
-    still mapped when the block ends is detached: its resident pages stay.
+    `trace` records each event in a SQLite file; `readahead` is in bytes, or a size such as `"64K"`; `evidence` and
+    `prefetch` as in `mapfs mount`; what the traces `warm` needed is pushed before the block begins. Raises MapfsError
+    where the mount cannot be made, or the evidence cannot be had. What is still mapped when the block ends is detached:
+    its resident pages stay.
     """
     if evidence not in (tiers.AUTO, *tiers.TIERS):
         raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
@@ -112,7 +118,9 @@ def mounted(
         "read_only": read_only,
         "allow_other": allow_other,
         "evidence": evidence,
+        "prefetch": parse_prefetch(prefetch),
         "trace": os.path.abspath(trace) if trace is not None else None,
+        "warm": [os.path.abspath(one) for one in warm],
     }
     try:
         pid = _start(files, settings)
@@ -192,7 +200,9 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
 
     try:
         given = {name: absolute(catalogue.parse(one)) if isinstance(one, str) else one for name, one in files.items()}
-        Mount(MountOptions(files=given, **settings), ready=ready, warn=warn).run()
+        warmed = warmed_by({name: spec for name, spec in given.items() if isinstance(spec, Spec)})
+        plan = plan_for(settings.pop("warm"), warmed)
+        Mount(MountOptions(files=given, warm=plan, warm_first=True, **settings), ready=ready, warn=warn).run()
     except BaseException as error:
         code = error.exit_code if isinstance(error, MapfsError) else 1
         if not told:

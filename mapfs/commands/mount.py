@@ -3,47 +3,21 @@
 import functools
 import os
 import sys
-import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from mapfs.errors import MapfsError, SpecError, UsageError, reason_of
-from mapfs.fuse import fstab, idling
+from mapfs.errors import MapfsError, UsageError, reason_of
+from mapfs.fuse import fstab
 from mapfs.fuse.options import MountOptions
-from mapfs.sources import catalogue
-from mapfs.sources import spec as grammar
-from mapfs.sources.spec import Spec
+from mapfs.settings import options_of, read_config, specs_of
 from mapfs.systemd import notify
-from mapfs.trace.address import parse_address
 from mapfs.trace.evidence import tiers
 from mapfs.trace.sinks import warn
-from mapfs.tree.build import default_files, parse_name
+from mapfs.tree.build import default_files
 from mapfs.tree.nodes import DirectoryNode
 from mapfs.tree.tree import Tree
-from mapfs.units import parse_seconds, parse_size
-
-_THREADS = 16
-_SETTINGS: dict[str, type] = {
-    "mountpoint": str,
-    "trace": str,
-    "force": bool,
-    "readahead": str,
-    "threads": int,
-    "spin": str,
-    "low_latency": bool,
-    "allow_other": bool,
-    "ro": bool,
-    "nonempty": bool,
-    "link": str,
-    "evidence": str,
-    "metrics": str,
-    "quiet": bool,
-    "no_labels": bool,
-    "files": dict,
-}
 
 
 @click.command(short_help="Mount, and log each page demand.")
@@ -59,6 +33,8 @@ _SETTINGS: dict[str, type] = {
 @click.option(
     "--readahead", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0, one request a page]"
 )
+@click.option("--prefetch", metavar="auto|off|SIZE", help="Push files ahead that are read forward.  [default: off]")
+@click.option("--warm", metavar="TRACE", multiple=True, help="Push what a recorded run needed, before it is demanded.")
 @click.option("--threads", type=click.IntRange(1, 1000), metavar="N", help="Slow reads at once.  [default: 16]")
 @click.option(
     "--spin",
@@ -107,126 +83,23 @@ def command(
            zero:SIZE  pages:SIZE  random:SIZE  text:TEXT  data:TEXT
            concat:SPEC|SPEC  sparse:SIZE|OFFSET=SPEC  python:MODULE:CALLABLE
     Behind each: rw  coherency=fixed|open|live|passthrough  interval=TIME
+           warm=TRACE  prefetch=auto|off|SIZE
            delay= error= write-error= corrupt= rate= retry= cache= cow slice= truncate=
     """
     mount_options = fstab.parse_options(",".join(chosen))
     config = config or mount_options.config
-    settings = {**(_read_config(config) if config else {}), **mount_options.settings}
-    settings.update({name: value for name, value in given.items() if value is not None})
+    settings = {**(read_config(config) if config else {}), **mount_options.settings}
+    settings.update({name: value for name, value in given.items() if value not in (None, ())})
     if mountpoint is not None and "=" in mountpoint and "mountpoint" in settings:
         files, mountpoint = (mountpoint, *files), None  # the mount point comes from the TOML file
     settings.update({"mountpoint": mountpoint} if mountpoint else {})
-    specs = _specs(settings.get("files", {}), files) or default_files()
-    options = _options(settings, specs, mount_options)
+    specs = specs_of(settings.get("files", {}), files) or default_files()
+    options = options_of(settings, specs, mount_options)
     quiet = bool(settings.get("quiet", False))
     if daemon:
         _in_background(options, quiet=quiet)
     else:
         _serve(options, quiet=quiet, labels=not settings.get("no_labels", False))
-
-
-def _read_config(path: str) -> dict[str, Any]:
-    """The settings in a TOML file. Raises UsageError for what is not TOML, or not a setting."""
-    try:
-        with open(path, "rb") as file:
-            settings = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    for name, value in settings.items():
-        if name not in _SETTINGS:
-            raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(_SETTINGS)}")
-        if name in ("readahead", "metrics") and isinstance(value, int) and not isinstance(value, bool):
-            settings[name] = str(value)
-        elif type(value) is not _SETTINGS[name]:
-            raise UsageError(f"{path}: {name} must be of the type {_SETTINGS[name].__name__}")
-    files = settings.get("files", {})
-    for name, given in files.items():
-        files[name] = given if isinstance(given, str) else _spec_in(path, name, given)
-    return settings
-
-
-def _spec_in(path: str, name: str, table: Any) -> str:
-    """The spec in a table such as `{ spec = "file:a", rw = true, delay = "20ms" }`. Raises UsageError."""
-    if not isinstance(table, dict) or not isinstance(table.get("spec"), str):
-        raise UsageError(
-            f"{path}: the file {name!r} must be a spec in quotes, or a table with the key spec; "
-            "quote a name that holds a dot"
-        )
-    spec = grammar.parse(table["spec"])
-    options = dict(spec.options)
-    for option, value in table.items():
-        if option == "spec" or value is False:
-            continue
-        if not isinstance(value, str | int | float):
-            raise UsageError(f"{path}: the option {option!r} of the file {name!r} must be a string, a number or true")
-        options[option] = None if value is True else str(value)
-    return str(Spec(spec.kind, spec.arg, options))
-
-
-def _specs(configured: Mapping[str, str], given: tuple[str, ...]) -> dict[str, Spec]:
-    specs = {}
-    pairs = [*configured.items()]
-    for text in given:
-        name, equals, spec = text.partition("=")
-        if not equals:
-            raise SpecError(f"{text!r} is not NAME=SPEC; write it as in data=file:/etc/hosts")
-        pairs.append((name, spec))
-    for name, text in pairs:
-        parse_name(name)
-        if name in specs:
-            raise SpecError(f"the name {name!r} is given twice")
-        specs[name] = grammar.absolute(catalogue.parse(text))  # the trace is read elsewhere
-    return specs
-
-
-def _options(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fstab.Options) -> MountOptions:
-    if "mountpoint" not in settings:
-        raise UsageError("where to mount is missing; write mapfs mount /tmp/x")
-    link = settings.get("link", "own")
-    threads = settings.get("threads", _THREADS)
-    if link not in ("own", "plain"):
-        raise UsageError(f"link must be own or plain, not {link!r}")
-    if threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {threads}")
-    evidence = settings.get("evidence", tiers.AUTO)
-    if evidence not in (tiers.AUTO, *tiers.TIERS):
-        raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")
-    if link == "plain":
-        if evidence not in (tiers.AUTO, tiers.REQUESTS_ALONE):
-            raise UsageError("--evidence needs the own link: with --link=plain nobody knows whose a request is")
-        evidence = tiers.REQUESTS_ALONE
-    readahead = parse_size(settings.get("readahead", "0"))
-    if readahead and link == "plain":
-        raise UsageError("--readahead needs the own link; with --link=plain the kernel reads ahead as it likes")
-    if link == "plain" and ("spin" in settings or settings.get("low_latency")):
-        raise UsageError("--spin and --low-latency need the own link; with --link=plain pyfuse3 waits as it likes")
-    trace, metrics = settings.get("trace"), settings.get("metrics")
-    return MountOptions(
-        mountpoint=settings["mountpoint"],
-        files=specs,
-        link=link,
-        readahead=min(readahead, (1 << 32) - 1),
-        threads=threads,
-        spin=_spin(settings.get("spin", "auto")),
-        low_latency=settings.get("low_latency", False),
-        allow_other=settings.get("allow_other", False),
-        read_only=settings.get("ro", False),
-        nonempty=settings.get("nonempty", False),
-        source=given.source or "mapfs",
-        kernel=given.kernel,
-        trace=os.path.abspath(trace) if trace else None,
-        metrics=parse_address(metrics) if metrics is not None else None,
-        replace_trace=settings.get("force", False),
-        evidence=evidence,
-    )
-
-
-def _spin(text: str) -> int:
-    """Nanoseconds. Raises SpecError."""
-    named = {"auto": idling.AUTO, "off": 0}
-    return named[text] if text in named else int(parse_seconds(text) * 1e9)
 
 
 def _serve(options: MountOptions, *, quiet: bool, labels: bool) -> None:

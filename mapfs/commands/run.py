@@ -20,6 +20,7 @@ from mapfs.fuse.options import MountOptions
 from mapfs.running import namespace, places, program
 from mapfs.running.server import Server
 from mapfs.trace.evidence import tiers
+from mapfs.trace.planning import plan_for
 from mapfs.trace.reader import open_trace
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
@@ -62,6 +63,7 @@ class _Told:
 @click.option(
     "--inject", "rules", metavar="[PATH:]RULE", multiple=True, help="Delay or break demands, as in delay=1ms."
 )
+@click.option("--warm", metavar="TRACE", multiple=True, help="Push what this recorded run needed, before the start.")
 @click.option("--readahead", default="0", metavar="SIZE", help="How far the kernel may read ahead.  [default: 0]")
 @click.option(
     "--evidence", type=click.Choice([tiers.AUTO, *tiers.TIERS]), default=tiers.AUTO, help="As of mapfs mount."
@@ -82,6 +84,7 @@ def command(
     *,
     force: bool,
     repeat: int,
+    warm: tuple[str, ...],
     readahead: str,
     evidence: str,
     symbols_to: str | None,
@@ -114,6 +117,8 @@ def command(
         trace=os.path.abspath(output) if output else None,
         replace_trace=force,
         evidence=evidence,
+        warm=plan_for(warm, {}),
+        warm_first=True,
     )
     with program.Signals() as signals:
         server = Server(options)

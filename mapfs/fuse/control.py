@@ -13,8 +13,10 @@ import msgspec
 import trio
 
 from mapfs.errors import MapfsError, SourceError, SpecError, UsageError, reason_of
+from mapfs.fuse.files import Files
 from mapfs.fuse.naming import refused, waiting
 from mapfs.fuse.notifier import Notifier
+from mapfs.fuse.warm import Wanted, Warmer
 from mapfs.sources.base import DirectorySource
 from mapfs.trace.facts import printable
 from mapfs.tree import build
@@ -59,6 +61,12 @@ class Drop(_Request, tag="drop"):
     pages: str | None = None
 
 
+class Warm(_Request, tag="warm"):
+    """Push pages before they are demanded."""
+
+    files: list[Wanted]
+
+
 class Commit(_Request, tag="commit"):
     """Write what a cow overlay holds into the file's source."""
 
@@ -79,7 +87,7 @@ class List(_Request, tag="files"):
     """What is served."""
 
 
-Request = Add | Remove | Inject | Drop | Commit | Discard | Hurry | List
+Request = Add | Remove | Inject | Drop | Warm | Commit | Discard | Hurry | List
 _decode = msgspec.json.Decoder(Request).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -115,10 +123,11 @@ class ControlSession:
 class Control:
     """Does what the lines ask for, in one mount."""
 
-    def __init__(self, tree: Tree, notifier: Notifier, mountpoint: str, hurry: Callable[[], int]) -> None:
+    def __init__(self, tree: Tree, files: Files, notifier: Notifier, mountpoint: str, hurry: Callable[[], int]) -> None:
         self._tree = tree
         self._hurry = hurry
         self._notifier = notifier
+        self.warmer = Warmer(files, notifier, self._file)
         self._mountpoint = mountpoint
         self._st_dev = -1
         self._nursery: trio.Nursery | None = None
@@ -173,6 +182,8 @@ class Control:
                 return self._inject(request)
             case Drop():
                 return await self._drop(request)
+            case Warm():
+                return {"files": msgspec.to_builtins(await self.warmer.batch(request.files))}
             case Commit():
                 return await self._overlay(self._file(request.file), commit=True)
             case Discard():

@@ -17,11 +17,11 @@ import trio
 
 from mapfs.errors import MapfsError, MountError, reason_of
 from mapfs.fuse import device, mountpoint
+from mapfs.fuse.ahead import Ahead
 from mapfs.fuse.bridge import Bridge
 from mapfs.fuse.control import Control
 from mapfs.fuse.demand import Answers
 from mapfs.fuse.files import Files
-from mapfs.fuse.idling import Idling
 from mapfs.fuse.link import Link
 from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import TASKS
@@ -31,7 +31,8 @@ from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
-from mapfs.fuse.system import abort, first, raise_descriptor_limit, sync
+from mapfs.fuse.system import abort, extend_readahead, first, raise_descriptor_limit, sync
+from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
 from mapfs.trace.facts import DaemonValues
@@ -126,12 +127,13 @@ class Mount:
         answers = Answers(ring, self._threads, recorder.facts)
         self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry)
         self._notifier = Notifier(ring)
+        self._ahead = Ahead(self._notifier, self.options.prefetch)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
-        self._control = Control(tree, self._notifier, self._path, lambda: self._pagers.hurry() if self._pagers else 0)
+        hurry: Callable[[], int] = lambda: self._pagers.hurry() if self._pagers else 0  # noqa: E731
+        self._control = Control(tree, self._files, self._notifier, self._path, hurry)
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
-        openers["ctl"] = self._control.open
-        add_control(tree, openers, writable=frozenset({"ctl"}))
+        add_control(tree, openers | {"ctl": self._control.open}, writable=frozenset({"ctl"}))
         self._operations = Operations(
             tree,
             self._files,
@@ -165,8 +167,7 @@ class Mount:
             self._passthrough = Passthrough(descriptor, self._files, self._warn)
         self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
-        idling = Idling(descriptor, self.options.spin, low_latency=self.options.low_latency)
-        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options.threads, idling)
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options)
 
     def _mount_plain(self) -> None:
         self._start_session(self._path, set(self.options.for_fuse()))
@@ -187,12 +188,14 @@ class Mount:
     def _opened(self, node: FileNode) -> None:
         """A handle of `node` was made, and nobody has it yet."""
         self._watcher.opened(node)
+        self._ahead.opened(node)
         if self._passthrough is not None:
             self._passthrough.opened(node)
 
     def _released(self, node: FileNode) -> None:
         """A handle of `node` went."""
         self._watcher.released(node)
+        self._ahead.released(node)
         if self._passthrough is not None:
             self._passthrough.released(node)
 
@@ -208,6 +211,8 @@ class Mount:
             "open_handles": len(self._files.handles),
             "control_reads": self._bridge.reads,
             "watched_files": self._watcher.count,
+            "warm_planned": self._control.warmer.planned,
+            "warm_pushed": self._control.warmer.pushed,
         }
 
     # serving
@@ -248,11 +253,10 @@ class Mount:
             self._ended(MountError(f"{self._path} does not answer within {_READY_WITHIN:.0f} s"))
             return
         link = self._link
-        if link is not None and link.init is not None and self.options.readahead > link.init.max_readahead:
-            self._warn(
-                f"the kernel reads ahead at most {link.init.max_readahead >> 10} KiB here, less than --readahead"
-            )
-        self._ready(self._tree)
+        if link is not None and link.init is not None:
+            extend_readahead(self._st_dev, self.options.readahead, link.init.max_readahead, self._warn)
+        async with warming(self.options, self._control.warmer, self._path, self._warn):
+            self._ready(self._tree)
 
     async def _flush_facts(self) -> None:
         """For a recorder that was stopped and goes on."""

@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from mapfs.trace.facts import FileFact, printable
+from mapfs.trace.plan import version_text
 from mapfs.tree.filenodes import FileNode
 
 _MOST_SPEC = 4096  # characters of a spec that the trace keeps: a fact is one message, and text: may be long
@@ -90,7 +93,8 @@ class Files:
             told = self._last_id
         spec = printable(node.spec or "")[:_MOST_SPEC]
         if known is None or (known.id, known.inode, known.version) != (told, node.inode, version):
-            self._learned(FileFact(told, node.inode, path, spec, node.size, node.generation, time.monotonic_ns()))
+            fact = FileFact(told, node.inode, path, spec, node.size, node.generation, time.monotonic_ns())
+            self._learned(msgspec.structs.replace(fact, version=version_text(node.version)))
         node.trace_id = told
         file.id, file.generation, file.size = told, node.generation, node.size
         self._known[path] = _Known(told, node.inode, version)

@@ -17,7 +17,7 @@ from mapfs.errors import UsageError
 KERNEL = ("noexec", "noatime", "nodiratime", "sync", "dirsync")
 #: Options of mapfs that are keys of its TOML file, too.
 SWITCHES = ("ro", "allow_other", "nonempty", "force", "low_latency")
-VALUES = ("readahead", "threads", "spin", "trace", "link")
+VALUES = ("readahead", "threads", "spin", "trace", "link", "warm", "prefetch")
 #: Options that are of the command line alone: the TOML file, and the name that stands for the source in mount tables.
 OTHERS = ("config", "fsname")
 _WHEN = ("defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail", "_netdev")
@@ -52,7 +52,7 @@ def parse_options(text: str) -> Options:
         if name in SWITCHES and not equals:
             settings[name] = True
         elif name in VALUES and value:
-            settings[name] = _number(name, value) if name == "threads" else value
+            settings[name] = _number(name, value) if name == "threads" else [value] if name == "warm" else value
         elif name in OTHERS and value:
             others[name] = value
         elif option in KERNEL:

@@ -12,6 +12,7 @@ import time
 
 from mapfs.errors import SourceError
 from mapfs.fuse import wire
+from mapfs.fuse.splice import Splicer
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.ring import Ring
@@ -62,6 +63,23 @@ class Notifier:
             if not self._tell(wire.NOTIFY_STORE, head, piece):
                 return False
         self._record(node, events.PUSH, began, offset, len(view))
+        return True
+
+    def store_from(self, splicer: Splicer, node: FileNode, offset: int, size: int, fd: int) -> bool:
+        """The same with what `fd` has there, at most `splicer.most` bytes. False where it has fewer, too."""
+        if self._device is None:
+            return False
+        began = time.monotonic_ns()
+        head = wire.STORE_OUT.pack(node.inode, offset, size, 0)
+        header = wire.REPLY.pack(wire.REPLY.size + len(head) + size, wire.NOTIFY_STORE, 0)
+        try:
+            if not splicer.move(self._device, header + head, fd, offset, size):
+                return False
+        except OSError as error:
+            if error.errno == _UNKNOWN or error.errno in _GONE:
+                return False
+            raise SourceError(f"the kernel refused a notification: {error.strerror}") from error
+        self._record(node, events.PUSH, began, offset, size)
         return True
 
     def drop_name(self, parent: Node, name: bytes) -> bool:

@@ -202,8 +202,8 @@ class Operations(Naming):
             except SourceError as error:  # there is no request yet whose event could say why
                 self._warn(f"{printable(node.path())} cannot be opened: {reason_of(error)}")
                 raise
-        if live and writing:  # pages that are being pushed are not to overwrite what is stored next
-            await waiting(node.pushing.acquire)
+        if writing and not node.pushing.acquire(blocking=False):
+            await waiting(node.pushing.acquire)  # pages that are being pushed are not to overwrite what is stored next
         idle = not node.opens
         try:
             if node.removed:  # in the meantime
@@ -211,7 +211,7 @@ class Operations(Naming):
             handle, keep = self._files.open(node, writing=writing)
             self._opened(node)
         finally:
-            if live and writing:
+            if writing:
                 node.pushing.release()
         try:
             if flags & os.O_TRUNC:

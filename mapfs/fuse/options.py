@@ -10,6 +10,7 @@ from mapfs.fuse import idling
 from mapfs.fuse.fstab import escape
 from mapfs.trace.address import Address
 from mapfs.trace.facts import MountFact, printable
+from mapfs.trace.plan import Plan
 from mapfs.tree.build import Given
 from mapfs.units import PAGE_SIZE
 
@@ -35,6 +36,9 @@ class MountOptions:
     evidence: str = "auto"  # or a tier of mapfs.trace.evidence.tiers
     metrics: Address | None = None  # where they are served by HTTP
     detach: bool = False  # from the terminal, once it answers
+    prefetch: int = 0  # bytes that are pushed ahead, of files whose spec does not say
+    warm: Plan | None = None  # pages to push once it answers,
+    warm_first: bool = False  # or before it is said to
 
     def for_fuse(self) -> list[str]:
         """The options of the mount itself, as fusermount3 and libfuse take them."""

@@ -26,6 +26,7 @@ from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, per
 from mapfs.fuse.files import Files
 from mapfs.fuse.idling import Idling
 from mapfs.fuse.later import Later
+from mapfs.fuse.options import MountOptions
 from mapfs.fuse.outlet import Outlet
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
@@ -44,25 +45,18 @@ class _Lead(enum.Enum):
 
 
 class Pagers:
-    """The pager threads of one mount. `limit` is how many may wait for sources at once."""
+    """The pager threads of one mount; at most `options.threads` wait for sources at once. Raises MountError."""
 
     def __init__(
-        self,
-        device: int,
-        files: Files,
-        answers: Answers,
-        ring: Ring,
-        outlet: Outlet,
-        limit: int,
-        idling: Idling,
+        self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, options: MountOptions
     ) -> None:
         self._device = device
         self._files = files
         self._answers = answers
         self._ring = ring
         self._outlet = outlet
-        self._limit = limit
-        self._idling = idling
+        self._limit = options.threads
+        self._idling = Idling(device, options.spin, low_latency=options.low_latency)
         os.set_blocking(device, False)  # the leader waits by poll(2), or does not
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
@@ -206,6 +200,11 @@ class Pagers:
                 if self._hand_over(demand):
                     return demand
                 continue
+            if node.ahead is not None:
+                demand = self._inflight[unique] = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
+                if node.ahead.takes(demand, data, self._answer_held):
+                    continue
+                del self._inflight[unique]
             key = thread_key(tid)
             # before the answer: what was answered is in the ring, even if this process is killed in between
             append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
@@ -284,6 +283,12 @@ class Pagers:
             self._idle += 1
         if self._inflight.pop(demand.unique, None) is not None:
             self._answer(demand, data, failure)
+            if (ahead := demand.file.node.ahead) is not None and failure is None:
+                ahead.waited(demand)
+
+    def _answer_held(self, demand: Demand, data: Buffer) -> None:
+        if self._inflight.pop(demand.unique, None) is not None:
+            self._answer(demand, data, None)
 
     def _abandon(self, unique: int, error: SourceError) -> None:
         demand = self._inflight.pop(unique, None)

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import resource
+from collections.abc import Callable
 
 _MNT_FORCE = 1  # umount(2)
 
@@ -45,3 +46,16 @@ def raise_descriptor_limit() -> None:
     if soft < hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def extend_readahead(st_dev: int, wanted: int, offered: int, warn: Callable[[str], None]) -> None:
+    """Lets the kernel read `wanted` bytes ahead, where that is more than it `offered` in INIT: by the mount's own entry
+    in /sys/class/bdi (Documentation/ABI/testing/sysfs-class-bdi), which takes root; warns where it cannot be set.
+    """
+    if wanted <= offered:
+        return
+    try:
+        with open(f"/sys/class/bdi/{os.major(st_dev)}:{os.minor(st_dev)}/read_ahead_kb", "w") as file:
+            file.write(str(-(-wanted // 1024)))
+    except OSError:
+        warn(f"the kernel reads ahead at most {offered >> 10} KiB here, less than --readahead; root may set more")

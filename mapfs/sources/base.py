@@ -35,6 +35,9 @@ class Source(ABC):
     writable: bool = False
     #: Whether `version()` tells of every change, so that nobody need compare the content.
     versioned: bool = False
+    #: Bytes between two reads that are better read along than skipped: about what comes in the time of one more
+    #: request to a server. 0: only what is next to each other is read at once.
+    gap: int = 0
 
     @property
     @abstractmethod

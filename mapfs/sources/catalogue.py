@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from mapfs.errors import SpecError, reason_of
 from mapfs.sources import foreign, wrap
 from mapfs.sources import spec as grammar
+from mapfs.sources.ahead import OPTIONS as AHEAD_OPTIONS
 from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.coherency import OPTIONS as COHERENCY_OPTIONS
 from mapfs.sources.coherency import Coherency, Terms, terms_of
 from mapfs.sources.spec import Spec
+from mapfs.sources.warm import OPTIONS as WARM_OPTIONS
+from mapfs.sources.warm import trace_of
 
 Opener = Callable[[Spec], Source | DirectorySource]
 DEEPEST = 8  # specs within specs
@@ -64,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "python": Kind(".python", "open_python", "what a Python callable returns", None, code=True),
 }
 #: Options of any kind: how it keeps up with its backing, and what is wrapped around it.
-COMMON = COHERENCY_OPTIONS | frozenset(wrap.WRAPPERS)
+COMMON = COHERENCY_OPTIONS | AHEAD_OPTIONS | WARM_OPTIONS | frozenset(wrap.WRAPPERS)
 
 
 def kind_of(name: str) -> Kind | None:
@@ -92,6 +95,7 @@ def parse(text: str) -> Spec:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise SpecError(f"{spec.kind}: has no option {name!r}; {can}{hint} (a comma in ARG is doubled)")
     terms_of(spec.options, kind.coherency)
+    trace_of(spec.options)
     return spec
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapfs.errors import SpecError
+from mapfs.sources.ahead import prefetch_of
 from mapfs.units import parse_seconds
 
 OPTIONS = frozenset({"coherency", "interval"})
@@ -32,10 +33,13 @@ class Terms:
 
     coherency: Coherency
     interval: float = 1.0
+    #: Bytes that are pushed ahead of demands that run forward, at most; None: as the mount has it.
+    prefetch: int | None = None
 
 
 def terms_of(options: Mapping[str, str | None], default: Coherency) -> Terms:
     """The terms that the options of a spec name. Raises SpecError."""
+    prefetch = prefetch_of(options)
     text = options.get("coherency", default.value)
     try:
         coherency = Coherency(text)
@@ -43,10 +47,10 @@ def terms_of(options: Mapping[str, str | None], default: Coherency) -> Terms:
         names = ", ".join(one.value for one in Coherency)
         raise SpecError(f"coherency={text or ''} is none of {names}") from None
     if "interval" not in options:
-        return Terms(coherency)
+        return Terms(coherency, prefetch=prefetch)
     if coherency is not Coherency.LIVE:
         raise SpecError("interval= goes with coherency=live: the other ways look at no interval")
     seconds = parse_seconds(options["interval"] or "")
     if seconds < _SHORTEST:
         raise SpecError(f"interval={options['interval']} is too short; the shortest is 10ms")
-    return Terms(coherency, seconds)
+    return Terms(coherency, seconds, prefetch)

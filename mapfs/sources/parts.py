@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 
 from mapfs.errors import SourceError, SpecError, errno_of, of_path
 from mapfs.sources import catalogue
+from mapfs.sources.ahead import OPTIONS as AHEAD_OPTIONS
 from mapfs.sources.base import Buffer, DirectorySource, Entry, Source
 from mapfs.sources.coherency import OPTIONS as COHERENCY_OPTIONS
 from mapfs.sources.spec import Spec
+from mapfs.sources.warm import OPTIONS as WARM_OPTIONS
 
 _PART = re.compile(r"((?:[^|]|\|\|)*)(?:\||\Z)", re.DOTALL)
 
@@ -52,6 +54,7 @@ class PartsSource(Source):
         self._size = sum(piece.size for piece in self._pieces)
         self._sources = [piece.source for piece in pieces if piece.source is not None]
         self.writable = any(source.writable for source in self._sources)
+        self.gap = max((source.gap for source in self._sources), default=0)
         self.versioned = all(source.versioned or source.version() is None for source in self._sources)
 
     @property
@@ -188,7 +191,7 @@ class Part:
             spec = catalogue.parse(self.text)
         except SpecError as error:
             raise SpecError(f"{self.kind}: part {self.number}: {error}") from error
-        options = sorted(COHERENCY_OPTIONS & set(spec.options))
+        options = sorted((COHERENCY_OPTIONS | AHEAD_OPTIONS | WARM_OPTIONS) & set(spec.options))
         if options:
             raise SpecError(f"{self.kind}: part {self.number}: {options[0]}= goes behind the whole, not behind a part")
         return spec

@@ -32,6 +32,7 @@ class PinnedSource(Source, Generic[V]):
     """The object that `what` names in errors. Raises SourceError where it cannot be looked at."""
 
     versioned = True
+    gap = 256 << 10  # at 20 ms a request and 100 Mbit/s
 
     def __init__(self, what: str) -> None:
         self.what = what

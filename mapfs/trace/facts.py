@@ -39,7 +39,7 @@ class MountFact(msgspec.Struct, frozen=True, tag="mount"):
 
 class FileFact(msgspec.Struct, frozen=True, tag="file"):
     """A file that was opened. A change of its content or size makes a new fact with a new `id`; `found_ns` is when that
-    was noticed, CLOCK_MONOTONIC.
+    was noticed, CLOCK_MONOTONIC. `version` is that of its content (`plan.version_text`).
     """
 
     id: int
@@ -49,6 +49,7 @@ class FileFact(msgspec.Struct, frozen=True, tag="file"):
     size: int
     generation: int
     found_ns: int = 0
+    version: str | None = None
 
 
 class ThreadFact(msgspec.Struct, frozen=True, tag="thread"):

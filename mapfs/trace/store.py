@@ -13,7 +13,7 @@ from mapfs.trace.events import EVICT, OPS, REQUESTS, Event, Lost
 from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact, WatchedFact
 
 APPLICATION_ID = 0x6D617066  # "mapf"
-FORMAT = 2
+FORMAT = 3
 
 SCHEMA = """
 CREATE TABLE mount (
@@ -34,7 +34,8 @@ CREATE TABLE files (
     path TEXT NOT NULL,            -- within the mount
     spec TEXT NOT NULL,            -- what it is made of
     size INTEGER NOT NULL,         -- bytes
-    generation INTEGER NOT NULL    -- counts the versions of the content
+    generation INTEGER NOT NULL,   -- counts the versions of the content
+    version TEXT                   -- of the content, to be compared; NULL: it never changes, or has none
 );
 CREATE TABLE inodes (              -- all that a file had: what the kernel forgot gets another when it is looked up
     inode INTEGER NOT NULL,
@@ -158,7 +159,8 @@ class Store:
             case WatchedFact():
                 self._db.execute("INSERT OR IGNORE INTO watched VALUES (?, ?, ?)", _fields(fact))
             case FileFact():
-                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", _fields(fact)[:-1])
+                row = (fact.id, fact.inode, fact.path, fact.spec, fact.size, fact.generation, fact.version)
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
                 self._db.execute("INSERT OR IGNORE INTO inodes VALUES (?, ?)", (fact.inode, fact.id))
             case ThreadFact():
                 row = _fields(fact)[:-1]  # when it was found out is of no interest any more

@@ -86,6 +86,8 @@ def parse_added(text: str) -> Spec:
     what names code to run, and descriptors that mapfs inherited.
     """
     spec = catalogue.parse(text)
+    if "warm" in spec.options:
+        raise SpecError("warm= can be given only when the mount is made; push into a running one with mapfs warm")
     if catalogue.runs_code(spec):
         raise SpecError(f"{spec.kind}: names code to run, so it can be given only when the mount is made")
     if any(one.kind == "fd" and ":" not in one.arg for one in catalogue.within(spec)):

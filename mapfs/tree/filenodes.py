@@ -9,6 +9,7 @@ import contextlib
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Protocol
 
 from mapfs.sources.base import Buffer, Changes, Entry, Source
 from mapfs.sources.coherency import Coherency, Terms
@@ -20,6 +21,16 @@ from mapfs.sources.wrap.rules import Pages
 from mapfs.sources.wrap.served import Digests, Served
 from mapfs.tree.nodes import BRIEFLY, FOREVER, Node
 from mapfs.units import page_count
+
+
+class Follows(Protocol):
+    """What pagers tell of demands that were answered; `fuse.ahead` pushes what they will ask for next."""
+
+    def takes(self, demand: Any, data: Buffer, answer: Callable[[Any, Buffer], None]) -> bool:
+        """Whether `demand` will be answered with `data` later, by `answer`."""
+
+    def waited(self, demand: Any) -> None:
+        """`demand` was answered by a source that takes time."""
 
 
 class FileNode(Node):
@@ -44,6 +55,7 @@ class FileNode(Node):
         self.removed = False
         self.passed_through = False  # the kernel maps its backing itself, while it is open
         self.trace_id = 0  # what the trace calls this version of it
+        self.ahead: Follows | None = None  # where its demands are followed, to push what comes next
         self.pushing = threading.Lock()  # held while pages are pushed: nobody may begin to write meanwhile
         self._digests = Digests() if terms.coherency is Coherency.LIVE else None
         self._rules: Rules | None = None

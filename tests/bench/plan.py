@@ -27,7 +27,7 @@ class Content(StrEnum):
 
 
 #: How a mount is told to be quick in sequence, and what is behind the spec of such a file.
-PREFETCH, PREFETCH_SPEC = ("--readahead", "128K"), ""
+PREFETCH, PREFETCH_SPEC = ("--prefetch", "auto"), ""
 #: The daemons of a round and their options; the name `trace` also gets --trace FILE. All have -q.
 DAEMONS: dict[str, tuple[str, ...]] = {
     "own": ("--evidence", "requests"),
@@ -123,6 +123,7 @@ TARGETS = (
         "prefetch-tmpfs", f"own link, `file:` on tmpfs, `{' '.join(PREFETCH)}{PREFETCH_SPEC}`", "prefetch",
         Content.TMPFS, (Measure.SEQUENTIAL,), PREFETCH_SPEC,
     ),
+    Target("prefetch", "own link, `pages:`, `--prefetch auto`", "prefetch", Content.PAGES, (Measure.SEQUENTIAL,)),
     Target(
         "passthrough", "own link, `file:` on tmpfs, `coherency=passthrough`", "own", Content.TMPFS,
         options=",coherency=passthrough",
@@ -205,5 +206,6 @@ PAIRS = (
     Pair(Measure.SEQUENTIAL, "readahead", "plain"),
     Pair(Measure.SEQUENTIAL, "readahead", "own"),
     Pair(Measure.SEQUENTIAL, "readahead-disk", "disk"),
+    Pair(Measure.SEQUENTIAL, "prefetch", "readahead"),
     Pair(Measure.SEQUENTIAL, "prefetch-tmpfs", "tmpfs"),
 )  # fmt: skip

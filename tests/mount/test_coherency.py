@@ -234,6 +234,29 @@ def test_where_passthrough_cannot_be_had_the_file_is_served_and_a_sentence_says_
     assert ops(daemon, "d") == [("read", 3, 1)]
 
 
+def test_a_backing_on_a_stacked_filesystem_cannot_be_passed_through(mount: Mounter, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("an overlay takes root")
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower" / "data").write_bytes(b"".join(page_bytes(page) for page in range(4)))
+    options = ",".join(f"{name}dir={tmp_path}/{name}" for name in ("lower", "upper", "work"))
+    merged = tmp_path / "merged"
+    made = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=False)
+    if made.returncode:
+        pytest.skip("no overlay can be mounted here")
+    try:
+        daemon = mount(f"d=file:{merged}/data,coherency=passthrough")
+        assert client("touch", daemon.file("d"), "2")["numbers"] == [2]
+        line = daemon.wait_line("not passed through")
+        if "this kernel has no FUSE passthrough" not in line:
+            assert "the backing lies on a stacked filesystem (overlayfs)" in line
+        assert ops(daemon, "d") == [("read", 2, 1)]
+        assert daemon.umount() == 0
+    finally:
+        subprocess.run(["umount", str(merged)], check=True)
+
+
 # process memory
 
 

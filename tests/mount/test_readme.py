@@ -34,6 +34,7 @@ PRINTS = {
     "18": r"^start 2: .*exit code 0; \d+ pages demanded, .*\n(.*\n)*usr/.*/libc\.so\.6 .* \.text \d",
     "19": r"^users\.db +pages +10 +10 +kept",
     "20": r"^What it means$",
+    "21": r"^50 of 50 pages pushed",
 }
 
 

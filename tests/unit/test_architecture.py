@@ -43,6 +43,7 @@ ALLOWED = {
         "mapfs.lessons",
         "mapfs.measuring",
         "mapfs.running",
+        "mapfs.settings",
         "mapfs.signals",
     },
     "mapfs.measuring": BASE  # it mounts, and looks
@@ -51,6 +52,8 @@ ALLOWED = {
     "mapfs.__main__": {"mapfs.commands"},
     "mapfs.client": BASE | {"mapfs.fuse.device"},  # the other end of .mapfs/ctl
     "mapfs.mounting": BASE | {"mapfs.sources", "mapfs.trace", "mapfs.views", "mapfs.fuse", "mapfs.client"},
+    "mapfs.settings": BASE
+    | {"mapfs.sources", "mapfs.tree", "mapfs.trace", "mapfs.fuse"},  # what a mount is asked to be
     "mapfs.completing": BASE | {"mapfs.fuse.device", "mapfs.trace.store"},  # what a shell asks
     "mapfs.systemd": set[str](),
     "mapfs.signals": set[str](),

@@ -67,7 +67,7 @@ def asked(db: sqlite3.Connection, first: int = 0, end: int = 1 << 62) -> list[tu
     return list(db.execute(f"{query} WHERE serial >= ? AND serial < ? ORDER BY serial", (first, end)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ROWS, st.sampled_from([512, 4096, 32768]), st.integers(1, 1 << 30), st.integers(1, 9))
 def test_columns_are_what_sqlite_reads(
     tmp_path_factory: pytest.TempPathFactory,

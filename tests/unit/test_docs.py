@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from mapfs.commands import mapfs
-from mapfs.commands.mount import _SETTINGS
 from mapfs.fuse import fstab
 from mapfs.fuse.control import Request
 from mapfs.lessons import NAMES
+from mapfs.settings import KEYS
 from mapfs.sources import catalogue
 from mapfs.sources.coherency import Coherency
 from mapfs.sources.wrap import WRAPPERS, maker
@@ -93,7 +93,7 @@ def test_each_documented_option_exists() -> None:
 
 def test_each_toml_key_is_documented() -> None:
     text = section(COMMANDS, "mapfs mount")
-    assert [key for key in _SETTINGS if f"`{key}`" not in text and f"`[{key}]`" not in text] == []
+    assert [key for key in KEYS if f"`{key}`" not in text and f"`[{key}]`" not in text] == []
 
 
 def test_each_mount_option_is_documented() -> None:
@@ -102,7 +102,7 @@ def test_each_mount_option_is_documented() -> None:
     values = {*fstab.VALUES, *fstab.OTHERS}
     known = {*fstab.SWITCHES, *values, *fstab.KERNEL, *fstab.IGNORED, "rw", "comment", "x-", "X-"}
     assert documented == known
-    assert {*fstab.SWITCHES, *fstab.VALUES} <= set(_SETTINGS), "which have the same names in the TOML file"
+    assert {*fstab.SWITCHES, *fstab.VALUES} <= set(KEYS), "which have the same names in the TOML file"
 
 
 @pytest.mark.parametrize("kind", catalogue.KINDS)

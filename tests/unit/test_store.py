@@ -316,7 +316,7 @@ def test_a_trace_of_another_format(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(TraceError, match="has the trace format 7, this mapfs reads 2; use the mapfs that wrote it"):
+    with pytest.raises(TraceError, match="has the trace format 7, this mapfs reads 3; use the mapfs that wrote it"):
         open_trace(str(path))
 
 

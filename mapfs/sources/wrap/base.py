@@ -16,6 +16,7 @@ class Wrapper(Source):
         self.backing_fd = inner.backing_fd
         self.writable = inner.writable
         self.versioned = inner.versioned
+        self.gap = inner.gap
 
     @property
     def size(self) -> int:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 _KINDS = ("file", "dir")
 #: Options that neither move nor change what is served: others do (slice, truncate, corrupt, cow), or may.
-KEEPING = frozenset({"rw", "coherency", "interval", "delay", "error", "write-error", "rate", "retry", "cache"})
+KEEPING = frozenset(
+    {"rw", "coherency", "interval", "delay", "error", "write-error", "rate", "retry", "cache", "warm", "prefetch"}
+)
 _CUT = 4096  # characters: a trace keeps no more of a spec, and what is as long may have been longer
 _MAPFS = b"fuse.mapfs"
 
