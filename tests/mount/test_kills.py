@@ -1,6 +1,6 @@
 """A daemon that is killed by -9 at random moments under load, again and again on one mount point.
 
-MAPFS_KILLS is how often (10), MAPFS_SEED makes the moments the same again; docs/RELIABILITY.md has the full run.
+MAPFS_KILLS is how often (10), MAPFS_SEED makes the moments the same again; docs/RELIABILITY.md has a longer run.
 """
 
 import os
