@@ -15,6 +15,7 @@ import trio
 
 from mapfs.errors import SourceError, reason_of
 from mapfs.fuse import wire
+from mapfs.fuse.clients import may_command
 from mapfs.fuse.demand import Answers, Demand, checked, perform
 from mapfs.fuse.files import Files
 from mapfs.fuse.live import Watcher
@@ -178,7 +179,7 @@ class Operations(Naming):
     async def _open_control(self, node: ControlFile, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if flags & os.O_ACCMODE != os.O_RDONLY and not node.writable:
             raise refused(errno.EROFS)
-        if node.writable and ctx.uid not in (0, os.getuid()):
+        if node.writable and not may_command(ctx.uid, ctx.pid):
             raise refused(errno.EACCES)
         session = await node.opener(bool(flags & os.O_NONBLOCK))
         handle = self._files.new_handle()

@@ -9,6 +9,7 @@ import pytest
 from mapfs.client import ask
 from mapfs.errors import MapfsError
 from tests.conftest import Mounter
+from tests.mount.test_places import needs_root
 from tests.support import WITHIN
 
 
@@ -71,3 +72,21 @@ def test_a_link_in_a_mirror_leads_where_the_client_may_go_and_never_the_daemon(m
     with pytest.raises(FileNotFoundError):  # resolved in the mount, where there is no such path
         os.stat(daemon.file("m/up"))
     assert daemon.events() == []
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "less",
+    [
+        ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all", "--"],
+        ["unshare", "--user", "--map-root-user", "--"],
+    ],
+    ids=["fewer-capabilities", "user-namespace"],
+)
+def test_a_root_with_less_than_all_rights_may_not_command(mount: Mounter, less: list[str]) -> None:
+    daemon = mount("a=pages:4p")
+    ask = ["sh", "-c", 'exec 3<>"$1" && cat "$2" > /dev/null', "sh", daemon.file(".mapfs/ctl"), daemon.file("a")]
+    assert subprocess.run(ask, capture_output=True, timeout=WITHIN, check=False).returncode == 0
+    refused = subprocess.run([*less, *ask], capture_output=True, text=True, timeout=WITHIN, check=False)
+    assert refused.returncode != 0 and "Permission denied" in refused.stderr
+    assert daemon.umount() == 0
