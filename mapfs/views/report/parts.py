@@ -15,7 +15,8 @@ from mapfs.errors import TraceError
 from mapfs.trace.events import READ
 from mapfs.trace.reader import open_trace
 from mapfs.views.report.grid import COLOURS, LANES, Layout, row_of, widths_of
-from mapfs.views.report.scan import Part, longest_of, scan
+from mapfs.views.report.part import Part, longest_of
+from mapfs.views.report.scan import scan
 
 _ALONE = 300_000  # events that are scanned sooner than another interpreter starts
 _MOST = 8  # processes

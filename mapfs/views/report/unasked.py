@@ -4,7 +4,7 @@ import sqlite3
 
 from mapfs.trace.events import FAULT, PUSH, READ
 from mapfs.views.report.kinds import BROUGHT, PUSH_, READ_AHEAD
-from mapfs.views.report.scan import Part, Sums, pages_of
+from mapfs.views.report.part import Part, Sums, pages_of
 from mapfs.views.summary.evidence import in_order
 from mapfs.views.summary.model import Unasked
 
