@@ -200,7 +200,7 @@ class Grid:
             colour = cell >> low & (1 << COLOUR_BITS) - 1
             places[cell >> low + COLOUR_BITS << low | cell & (1 << low) - 1][colour] = count
         for place, counts in places.items():
-            colour = max(counts, key=counts.__getitem__)
+            colour = max(counts, key=lambda one: (counts[one], -one))
             yield Cell(
                 place >> low, (place & _CELL) >> ROW_BITS, place & _ROW, place >> CELL_BITS & _KIND,
                 colour, sum(counts.values()), counts[colour],
