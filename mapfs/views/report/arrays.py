@@ -182,31 +182,25 @@ class _Cells:
         self._found = self._counts = numpy.empty(0, numpy.int64)
         self._taken: list[Numbers] = []
         self._count = 0
-        self._lanes = numpy.full(1 << layout.file_bits, -1, numpy.int64)
-        self._colours = numpy.full(1 << layout.thread_bits, OTHERS, numpy.int64)
-        self._colours[0] = NOBODY
-        self._shifts = numpy.full(1 << layout.file_bits, layout.page_size.bit_length() - 1, numpy.int64)
-        for table, values in (
-            (self._lanes, layout.lanes),
-            (self._colours, layout.colours),
-            (self._shifts, {file: width.bit_length() - 1 for file, width in layout.widths.items()}),
-        ):
-            table[numpy.array(list(values), numpy.int64)] = numpy.array(list(values.values()), numpy.int64)
+        self._lanes = _Lookup(layout.lanes, -1)
+        self._colours = _Lookup({0: NOBODY, **layout.colours}, OTHERS)
+        shifts = {file: width.bit_length() - 1 for file, width in layout.widths.items()}
+        self._shifts = _Lookup(shifts, layout.page_size.bit_length() - 1)
 
     def add(
         self, file: "Numbers", thread: "Numbers", kind: "Numbers", row: "Numbers", offset: "Numbers", size: "Numbers"
     ) -> None:
         """Marks, `row` being the finest."""
-        layout, lane = self.layout, self._lanes.take(file)
+        layout, lane = self.layout, self._lanes.of(file)
         drawn = lane >= 0
         if not drawn.all():
             file, thread, kind, row, offset, size, lane = (
                 one[drawn] for one in (file, thread, kind, row, offset, size, lane)
             )
-        shift, last = self._shifts.take(file) + layout.column_shift, (1 << COLUMN_BITS) - 1
+        shift, last = self._shifts.of(file) + layout.column_shift, (1 << COLUMN_BITS) - 1
         first = numpy.minimum(offset >> shift, last)
         columns = numpy.minimum(numpy.maximum(first, (offset + size - 1) >> shift), last) - first + 1
-        who = (lane << COLOUR_BITS | self._colours.take(thread)) << KIND_BITS | kind
+        who = (lane << COLOUR_BITS | self._colours.of(thread)) << KIND_BITS | kind
         cells = (who << COLUMN_BITS | first) << ROW_BITS | row >> layout.row_shift
         if (columns > 1).any():
             within = numpy.arange(int(columns.sum())) - numpy.repeat(numpy.cumsum(columns) - columns, columns)
@@ -232,6 +226,27 @@ class _Cells:
         made = Grid(self.layout)
         made.cells = dict(zip(self._found.tolist(), self._counts.tolist(), strict=True))
         return made
+
+
+class _Lookup:
+    """A dict of numbers, for columns; `default` is for what is not in it."""
+
+    def __init__(self, values: dict[int, int], default: int) -> None:
+        most = max(values, default=0) + 2  # the last place is that of all that are larger
+        self._default = default
+        self._keys = numpy.array(sorted(values), numpy.int64)
+        self._values = numpy.array([values[key] for key in self._keys.tolist()], numpy.int64)
+        self._dense = None
+        if most <= _DENSE:
+            self._dense = numpy.full(most, default, numpy.int64)
+            self._dense[self._keys] = self._values
+
+    def of(self, column: "Numbers") -> "Numbers":
+        """The value of each, none of which is negative."""
+        if self._dense is not None:
+            return self._dense.take(column, mode="clip")
+        places = numpy.minimum(numpy.searchsorted(self._keys, column), len(self._keys) - 1)
+        return numpy.where(self._keys[places] == column, self._values[places], self._default)
 
 
 def _counted(cells: "Numbers", counts: "Numbers") -> "tuple[Numbers, Numbers]":
