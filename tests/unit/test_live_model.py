@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from mapfs.trace.events import DROP, EVICT, FAULT, HIT, PUSH, READ, WRITE, Event, Lost, as_json
 from mapfs.trace.facts import FileFact
 from mapfs.trace.store import Store
+from mapfs.views.live import labels
 from mapfs.views.live import model as live
 from mapfs.views.live.model import Model, Mount
 from mapfs.views.live.pagemap import MOST_CELLS, PageMap
 from mapfs.views.live.rate import BUCKET_NS, Rate
 from mapfs.views.live.residency import Residency
+from mapfs.views.live.words import log_line, matcher
 from mapfs.views.summary import summarise
 from tests.support import ROOT
 from tests.unit.samples import FILE, MOUNT, THREAD, WALL_OFFSET, event
@@ -361,3 +363,24 @@ def test_three_million_events_take_no_more_memory_than_one_million() -> None:
     assert events == 3_000_000
     assert late - started < 400, f"{late - started} MiB"
     assert late - early < 130, f"from {early} to {late} MiB"
+
+
+def test_labels_of_pages_are_kept_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "_MOST", 3)
+    made = modelled([])
+    for page, label in ((0, "a"), (1, "b"), (2, None), (0, "c"), (4, "b"), (5, "b")):
+        made.apply({**as_json(event(1, offset=page * PAGE), WALL_OFFSET), "label": label})
+    assert made.labels.of("a/b", range(8)) == ["c", "b"]
+    assert made.labels.of("a/b", [1]) == [] and made.labels.of("text", range(8)) == []
+    frozen = made.frozen()
+    made.apply({**as_json(event(2, size=2 * PAGE), WALL_OFFSET), "label": "new"})
+    assert frozen.labels.of("a/b", [0, 1]) == ["c"] and made.labels.of("a/b", [0, 1]) == ["new"]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_line_has_a_label_and_the_filter_finds_it(width: int) -> None:
+    told = {**as_json(event(1), WALL_OFFSET), "label": "people \x1b[31m"}
+    assert "people \\x1b[31m" in log_line(told, width).plain
+    wanted, unwanted = matcher("PEOPLE"), matcher("-people")
+    assert wanted is not None and wanted(told) and unwanted is not None and not unwanted(told)
+    assert log_line({**told, "label": None}, width).plain == log_line(told, width).plain[: -len("  people \\x1b[31m")]
