@@ -12,11 +12,12 @@ from mapfs.trace.reader import is_mount
 @click.command(short_help="Watch files, processes and pages as things happen.")
 @click.argument("target", metavar="MNT|TRACE")
 @click.option("--speed", type=click.FloatRange(0.001, 1000), default=1.0, show_default=True, help="Of a trace.")
-def command(target: str, speed: float) -> None:
+@click.option("--no-labels", is_flag=True, help="Read no file to tell what an offset of it is called.")
+def command(target: str, speed: float, no_labels: bool) -> None:
     """Watch the page demands of a mount as they happen, or those of a trace again: which files, which processes, and
     each page of a file. `?` shows the keys.
 
-    A mount is asked for its events, and once for the size of each file; nothing else.
+    A mount is asked for its events, once for the size of each file, and without --no-labels for what it is made of.
     """
     is_mount(target)  # what is wrong with it is better said before the screen is another
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -32,7 +33,7 @@ def command(target: str, speed: float) -> None:
     plain = is_plain(os.environ)
     if plain:
         os.environ["NO_COLOR"] = "1"
-    app = LiveApp(target, speed=speed, plain=plain)
+    app = LiveApp(target, speed=speed, plain=plain, labels=not no_labels)
     app.run()
     if app.failure is not None:
         raise app.failure

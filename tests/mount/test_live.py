@@ -5,9 +5,11 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -229,3 +231,40 @@ def test_without_textual_it_says_what_to_install(small: Terminal, mount: Mounter
     small.run("live", daemon.path, PYTHONPATH=str(tmp_path))
     small.wait_for("exit code")
     assert "mapfs: live needs the package textual; install it with pip install 'mapfs[live]'\n" in small.screen
+
+
+def test_lines_and_the_page_below_the_cursor_say_what_they_hold(
+    terminal: Terminal, mount: Mounter, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "data.db")) as db:
+        db.executescript("CREATE TABLE people (text); INSERT INTO people VALUES (zeroblob(9000));")
+    spec, trace = f"d=file:{tmp_path}/data.db", tmp_path / "t.db"
+    daemon = mount(spec, "-q", "--trace", str(trace), wait=False).wait_mounted()
+    for target in (daemon.path, str(trace)):
+        terminal.run("live", target)
+        terminal.wait_for("LIVE|REPLAY|ENDED")
+        if target == daemon.path:
+            client("touch", daemon.file("d"), "1")
+        assert re.search(r" d +page 1 .* people", terminal.wait_for(r"LOG[^$]*people"))
+        terminal.press("z")
+        terminal.wait_for("pages to zoom to")
+        terminal.press(*"0-1", "Enter")
+        terminal.wait_for("0-1 of ")
+        terminal.press("Right")
+        terminal.wait_for(r"page 1 at 0x1000 \(people\): 1x, last (COLD|\?) by")
+        terminal.press("q")
+        terminal.wait_for("exit code 0")
+        terminal.close()
+        if target == daemon.path:
+            mapfs("umount", daemon.path)
+            assert daemon.wait_end() == 0
+
+
+def test_without_labels_no_file_is_read(small: Terminal, mount: Mounter, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "data.db")) as db:
+        db.executescript("CREATE TABLE people (text); INSERT INTO people VALUES (zeroblob(9000));")
+    daemon = mount(f"d=file:{tmp_path}/data.db", "-q", wait=False).wait_mounted()
+    small.run("live", daemon.path, "--no-labels")
+    small.wait_for("nothing was demanded yet")
+    client("touch", daemon.file("d"), "1")
+    assert "people" not in small.wait_for(r"LOG\n.* d +page 1 ")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,41 @@ def test_the_json_has_the_labels_of_what_was_demanded(mount: Mounter, tmp_path: 
     assert told["exact"]["label"] == ["sqlite_schema", "rows"]
     told = json.loads(mapfs("report", str(tmp_path / "t.db"), "--json", "--no-labels").stdout)
     assert told["exact"]["label"] == [None, None]
+
+
+def test_the_numbers_are_those_of_queries_on_the_trace(trace: Path) -> None:
+    told = json.loads(mapfs("report", str(trace), "--json").stdout)
+    summary = json.loads(mapfs("summary", str(trace), "--json").stdout)
+    with closing(sqlite3.connect(trace)) as db:
+        read = "SELECT count(*), sum(wait_ns), sum(size) / ? FROM requests WHERE op = 1 AND errno = 0"
+        demands, wait_ns, pages = db.execute(read, (PAGE,)).fetchone()
+        assert (told["total"]["demands"], told["total"]["wait_ns"]) == (demands, wait_ns)
+        assert told["total"]["pages"] + told["total"]["refaults"] == pages == 16
+        assert told["total"]["refaults"] == db.execute("SELECT sum(refaults) FROM requests WHERE op = 1").fetchone()[0]
+        for row in told["files"]:
+            own = "SELECT count(*) FROM requests WHERE op = 1 AND errno = 0 AND file IN (SELECT id FROM files WHERE path = ?)"
+            assert row["demand"]["demands"] == db.execute(own, (row["file"],)).fetchone()[0]
+        longest = db.execute(
+            "SELECT wait_ns FROM requests WHERE op = 1 ORDER BY wait_ns DESC, serial LIMIT 25"
+        ).fetchall()
+        assert [one["wait_ns"] for one in told["longest"] if told["kinds"][one["kind"]]["name"] != "JOINED"] == [
+            wait for (wait,) in longest
+        ]
+    assert told["timeline"]["asked"][-1] == told["total"]["pages"] == summary["total"]["pages"]
+    assert told["evicted"] == summary["evicted"] and told["total"]["refaults"] == summary["total"]["refaults"]
+    waits = [one["wait_ns"] for one in summary["longest"]]
+    assert [one["wait_ns"] for one in told["longest"][: len(waits)]] == waits
+
+
+def test_it_is_the_same_page_without_numpy(trace: Path) -> None:
+    """Then the trace is read through SQLite."""
+    without = """
+        import sys
+        sys.modules["numpy"] = None
+        from mapfs.commands import main
+        main()
+    """
+    assert python(without, "report", str(trace), "-o", "-").stdout == mapfs("report", str(trace), "-o", "-").stdout
 
 
 def test_a_page_is_replaced_only_on_demand(trace: Path) -> None:

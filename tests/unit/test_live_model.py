@@ -6,16 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapfs.trace.events import DROP, EVICT, FAULT, HIT, PUSH, READ, WRITE, Event, Lost, as_json
 from mapfs.trace.facts import FileFact
 from mapfs.trace.store import Store
+from mapfs.views.live import labels
 from mapfs.views.live import model as live
 from mapfs.views.live.model import Model, Mount
-from mapfs.views.live.pagemap import MOST_CELLS, Bits, PageMap
+from mapfs.views.live.pagemap import MOST_CELLS, PageMap
 from mapfs.views.live.rate import BUCKET_NS, Rate
+from mapfs.views.live.residency import Residency
+from mapfs.views.live.words import log_line, matcher
 from mapfs.views.summary import summarise
 from tests.support import ROOT
 from tests.unit.samples import FILE, MOUNT, THREAD, WALL_OFFSET, event
@@ -162,8 +165,8 @@ def test_every_number_is_that_of_the_same_query_on_the_trace(history: list[Event
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.integers(0, 5000)), max_size=30))
-def test_bits_are_a_set(changes: list[tuple[bool, int, int]]) -> None:
-    bits, wanted = Bits(), set[int]()
+def test_pages_are_a_set(changes: list[tuple[bool, int, int]]) -> None:
+    bits, wanted = Residency(), set[int]()
     for adds, first, count in changes:
         if adds:
             bits.add(first, count)
@@ -173,6 +176,78 @@ def test_bits_are_a_set(changes: list[tuple[bool, int, int]]) -> None:
             wanted -= set(range(first, first + count))
         assert bits.count == len(wanted)
         assert bits.within(first // 2, count) == len(wanted & set(range(first // 2, first // 2 + count)))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["read", "found", "left"]), st.integers(0, 20_000), st.integers(1, 300)), max_size=12
+    ),
+    st.integers(0, 12),
+)
+@settings(deadline=None)
+def test_groups_of_pages_are_counted_exactly_where_they_are_read_and_else_at_least(
+    changes: list[tuple[str, int, int]], coarse_from: int
+) -> None:
+    """`read`: what was absent; `found`: what may have been there, so that no more than this is known."""
+    known, there = Residency(), set[int]()
+    exact = True
+    for number, (what, first, count) in enumerate(changes):
+        if number in (coarse_from, coarse_from + 5):
+            known.coarsen()
+        pages = set(range(first, first + count))
+        if what == "read":
+            for page in sorted(pages - there):
+                known.add(page, absent=True)
+            there |= pages
+        elif what == "found":
+            exact = exact and pages <= there
+            there |= pages
+            known.add(first, count)
+        else:
+            for page in sorted(pages & there):
+                known.discard(page, 1)
+            there -= pages
+        each = known.pages_a_group
+        assert known.count <= len(there)
+        assert known.count == len(there) or not exact or each > 1
+        for group in range(0, 24_000, max(each, 4096)):
+            inside = sum(group <= page < group + max(each, 4096) for page in there)
+            assert known.within(group, max(each, 4096)) <= inside
+            assert not exact or known.within(group, max(each, 4096)) == inside
+    known.discard(0, 1 << 40)
+    assert known.count == 0
+
+
+def test_events_all_over_a_huge_file_take_no_more_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spread over 5 TiB: each touches other words and chunks. The limits are smaller, so that they are met soon."""
+    monkeypatch.setattr(live, "MOST_RESIDENCY", 1 << 20)
+    monkeypatch.setattr(live, "MOST_MAPPED", 1 << 20)
+    pages, count = 5 << 28, 300_000
+    made = Model(Mount("/mnt/x", PAGE, "kernel", 0), {"a/b": pages * PAGE}.get)
+    told = as_json(event(1), WALL_OFFSET)
+    largest = 0
+    for number in range(count):
+        page = number * 1_234_567_891 % pages  # a different one each time
+        made.apply({**told, "serial": number + 1, "offset": page * PAGE, "page": page, "time_ns": number * 200_000})
+        if not number % 1_000:
+            largest = max(largest, made.files["a/b"].map.size + made.files["a/b"].resident.size)
+    file = made.files["a/b"]
+    assert largest < (2 << 20) + 4_096 * 700 + (4 << 20), "what is allowed, and what may come until it is looked at"
+    assert file.map.size <= 1 << 20 and file.resident.size <= 1 << 20
+    assert made.resident(file) == (count, False) and file.counts.demands == count
+    assert file.resident.within(0, pages) == file.map.seen(0, pages).demands == count
+    assert file.resident.pages_a_group > 1 and file.map.pages_a_cell > 1
+
+
+def test_many_files_are_coarsened_where_one_takes_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_MAPPED", 200_000)
+    made = Model(Mount("/mnt/x", PAGE, "kernel", 0), lambda _: 1 << 40)
+    told = as_json(event(1), WALL_OFFSET)
+    for number in range(3 * 4_096):
+        name, page = (f"f{number % 64}", number % 7) if number % 2 else ("large", number * 1000)
+        made.apply({**told, "file": name, "page": page, "offset": page * PAGE})
+    assert sum(file.map.size for file in made.files.values()) <= 200_000
+    assert made.files["large"].map.pages_a_cell > 1 and made.files["f1"].map.pages_a_cell == 1
 
 
 def test_a_map_of_more_pages_than_it_has_cells_is_coarser_and_counts_all() -> None:
@@ -191,7 +266,7 @@ def test_two_cells_that_become_one_keep_what_happened_last() -> None:
     made.touch(6, 1, demands=1, kind=1, who=5, at_ms=30)
     made.touch(7, 1, demands=1, kind=2, who=6, at_ms=20)
     made.touch(9, 1, demands=0, kind=3, who=7, at_ms=0)
-    made._coarsen()
+    made.coarsen()
     assert made.seen(6, 2) == made.seen(7, 1)
     assert (made.seen(6, 1).demands, made.seen(6, 1).kind, made.seen(6, 1).who) == (2, 1, 5)
     assert (made.seen(8, 1).demands, made.seen(8, 1).kind, made.seen(8, 1).who) == (0, 3, 7)
@@ -288,3 +363,24 @@ def test_three_million_events_take_no_more_memory_than_one_million() -> None:
     assert events == 3_000_000
     assert late - started < 400, f"{late - started} MiB"
     assert late - early < 130, f"from {early} to {late} MiB"
+
+
+def test_labels_of_pages_are_kept_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "_MOST", 3)
+    made = modelled([])
+    for page, label in ((0, "a"), (1, "b"), (2, None), (0, "c"), (4, "b"), (5, "b")):
+        made.apply({**as_json(event(1, offset=page * PAGE), WALL_OFFSET), "label": label})
+    assert made.labels.of("a/b", range(8)) == ["c", "b"]
+    assert made.labels.of("a/b", [1]) == [] and made.labels.of("text", range(8)) == []
+    frozen = made.frozen()
+    made.apply({**as_json(event(2, size=2 * PAGE), WALL_OFFSET), "label": "new"})
+    assert frozen.labels.of("a/b", [0, 1]) == ["c"] and made.labels.of("a/b", [0, 1]) == ["new"]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_line_has_a_label_and_the_filter_finds_it(width: int) -> None:
+    told = {**as_json(event(1), WALL_OFFSET), "label": "people \x1b[31m"}
+    assert "people \\x1b[31m" in log_line(told, width).plain
+    wanted, unwanted = matcher("PEOPLE"), matcher("-people")
+    assert wanted is not None and wanted(told) and unwanted is not None and not unwanted(told)
+    assert log_line({**told, "label": None}, width).plain == log_line(told, width).plain[: -len("  people \\x1b[31m")]

@@ -1,6 +1,7 @@
 """A report's numbers are those of queries on the trace, whatever way they were counted; and its page is inert."""
 
 import json
+import os
 import random
 import re
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mapfs.trace.columns import Columns, UnreadableError
 from mapfs.trace.events import (
     AHEAD,
     COLD,
@@ -35,12 +37,16 @@ from mapfs.trace.events import (
 from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact
 from mapfs.trace.reader import open_trace
 from mapfs.trace.store import Store
-from mapfs.views.report import page_of, report_of
-from mapfs.views.report.grid import KEPT, Grid
+from mapfs.views import spread
+from mapfs.views.report import arrays, build, grid, marks, page_of, report_of
+from mapfs.views.report import scan as report_scan
+from mapfs.views.report.arrays import scan_columns
+from mapfs.views.report.grid import COLUMN_BITS, KEPT, ROW_BITS, Grid
 from mapfs.views.report.kinds import COLD_, KINDS
 from mapfs.views.report.model import Report
-from mapfs.views.report.parts import _layout, _spread, _together, span_of
-from mapfs.views.report.scan import scan
+from mapfs.views.report.part import Part
+from mapfs.views.report.parts import _layout, _together, scan_all, span_of
+from mapfs.views.report.scan import scan, scan_texts
 from mapfs.views.summary import summarise
 from mapfs.views.summary.model import Unasked
 from tests.unit.samples import FILE, MOUNT, THREAD, event
@@ -196,10 +202,10 @@ def test_each_number_of_a_short_trace_is_that_of_a_query(store: Store, seed: int
     check_numbers(report, db)
     assert report.exact is not None and report.cells is None
     assert len(report.exact.time) == report.events == 3_000
-    marks = report.exact
+    drawn = report.exact
     told = [
         (report.files[file].file, page, report.processes[process].pid, wait)
-        for file, page, process, wait in zip(marks.file, marks.page, marks.process, marks.wait, strict=True)
+        for file, page, process, wait in zip(drawn.file, drawn.page, drawn.process, drawn.wait, strict=True)
     ]
     columns = "e.serial, f.path, e.offset / m.page_size, t.pid"
     joins = "CROSS JOIN mount m LEFT JOIN files f ON f.id = e.file LEFT JOIN threads t ON t.id = e.thread"
@@ -241,26 +247,94 @@ def test_a_trace_in_parts_is_the_same_as_in_one(store: Store) -> None:
     db = fill(store, some_events(9_000, 3))
     layout = _layout(db, span_of(db))
     whole = scan(db, layout, 1, 9_001)
-    parts = _together(
-        iter([scan(db, layout, 1, 2_000), scan(db, layout, 2_000, 8_000), scan(db, layout, 8_000, 9_001)])
-    )
+    parts = _together([scan(db, layout, 1, 2_000), scan(db, layout, 2_000, 8_000), scan(db, layout, 8_000, 9_001)])
+    same(parts, whole)
+
+
+def same(one: Part, other: Part) -> None:
     for name in ("groups", "sharing", "longest", "pages"):
-        assert getattr(parts, name) == getattr(whole, name)
-    assert +parts.again == +whole.again
-    assert parts.grid.cells == whole.grid.cells
+        assert getattr(one, name) == getattr(other, name), name
+    assert +one.again == +other.again
+    assert one.grid.cells == other.grid.cells and one.grid.layout == other.grid.layout
 
 
-def test_other_processes_read_parts_of_a_trace(tmp_path: Path) -> None:
+@pytest.fixture
+def ended(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A trace in a file, so that it is read in columns."""
     path = str(tmp_path / "t.db")
     made = Store(path)
     fill(made, some_events(9_000, 4))
     made.close(1_000_000_000)
     with closing(open_trace(path).connection) as db:
+        yield db
+
+
+def test_other_processes_read_parts_of_a_trace(ended: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    span = span_of(ended)
+    whole = scan(ended, _layout(ended, span), 1, 9_001)
+    monkeypatch.setattr(spread, "_ALONE", 1_000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    same(scan_all(ended, span), whole)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_columns_and_sqlite_make_the_same_page(
+    ended: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, dense: bool
+) -> None:
+    monkeypatch.setattr(arrays, "_MANY", 1_000)
+    monkeypatch.setattr(marks, "EXACTLY", 0)
+    monkeypatch.setattr(build, "EXACTLY", 0)
+    if not dense:
+        monkeypatch.setattr(arrays, "_DENSE", 1)
+    in_columns = report_of(ended, labels=False)
+    check_numbers(in_columns, ended)
+
+    def unreadable(*_: object) -> Part:
+        raise UnreadableError
+
+    monkeypatch.setattr(report_scan, "scan_columns", unreadable)
+    assert in_columns.cells is not None and len(set(in_columns.cells.kind)) > 10
+    assert page_of(report_of(ended, labels=False)) == page_of(in_columns)
+
+
+def test_ids_of_many_bits_take_no_table(tmp_path: Path) -> None:
+    """A thread that the recorder heard of late has an id of its own sort."""
+    path, far = str(tmp_path / "t.db"), (1 << 33) + 7
+    made = Store(path)
+    thread = msgspec.structs.replace(THREAD, key=far)
+    made.fact(mounted(evidence="kernel"))
+    made.fact(FILE)
+    made.fact(thread)
+    made.events([event(1, thread=thread), event(2, offset=PAGE, thread=None, tid=0)])
+    made.close(1_000_000_000)
+    with closing(open_trace(path).connection) as db, closing(Columns(db)) as columns:
         layout = _layout(db, span_of(db))
-        whole = scan(db, layout, 1, 9_001)
-        parts = _together(_spread(db, path, layout, [1, 4_000, 7_000, 9_001]))
-    assert parts.groups == whole.groups and parts.sharing == whole.sharing and parts.longest == whole.longest
-    assert parts.grid.cells == whole.grid.cells
+        assert layout.thread_bits > 32
+        same(scan_columns(columns, layout, 1, 3), scan_texts(db, layout, 1, 3))
+
+
+def test_columns_get_coarser_as_rows_of_sqlite_do(ended: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "KEPT", 6_000)
+    monkeypatch.setattr(arrays, "KEPT", 6_000)
+    monkeypatch.setattr(arrays, "_MANY", 1_000)
+    monkeypatch.setattr(report_scan, "_CHUNK", 500)
+    layout = _layout(ended, span_of(ended))
+    with closing(Columns(ended)) as columns:
+        in_columns = scan_columns(columns, layout, 1, 9_001)
+    assert in_columns.grid.layout.row_shift and in_columns.grid.layout.column_shift
+    assert len(in_columns.grid.cells) <= 6_000
+    in_rows = scan_texts(ended, layout, 1, 9_001)
+    assert in_columns.grid.layout == in_rows.grid.layout
+    # the cells are the same; what lies in two that become one is counted in it once or twice, by when that happens
+    assert in_columns.grid.cells.keys() == in_rows.grid.cells.keys()
+    assert in_columns.groups == in_rows.groups
+
+
+def test_what_a_file_has_grown_by_is_in_its_last_column(store: Store) -> None:
+    small = FileFact(1, 2, "a", "pages:", 2 * PAGE, 1)
+    db = fill(store, [event(1, file=small), event(2, file=small, offset=5_000 * PAGE)])
+    cells = scan_texts(db, _layout(db, span_of(db)), 1, 3).grid.cells
+    assert sorted(cell >> ROW_BITS & (1 << COLUMN_BITS) - 1 for cell in cells) == [0, 255]
 
 
 def test_ids_that_fit_no_number_change_nothing(store: Store) -> None:
@@ -285,15 +359,15 @@ def test_cells_that_are_merged_lose_no_mark(store: Store) -> None:
 
 def test_more_cells_than_may_be_kept_get_coarser(store: Store) -> None:
     db = fill(store, [event(1)])
-    grid = Grid(_layout(db, span_of(db)))
-    base = grid.layout.base(FILE.id, THREAD.key, COLD_)
+    own = Grid(_layout(db, span_of(db)))
+    base = own.layout.base(FILE.id, THREAD.key, COLD_)
     assert base is not None
     for colour in range(16):
-        grid.cells.update({base + (colour << 22) + cell: 2 for cell in range(0, 1 << 18, 3)})
-    marks = sum(grid.cells.values())
-    assert len(grid.cells) > KEPT and grid.fit()
-    assert len(grid.cells) <= KEPT and sum(grid.cells.values()) == marks
-    shown = grid.shown()
+        own.cells.update({base + (colour << 22) + cell: 2 for cell in range(0, 1 << 18, 3)})
+    marks = sum(own.cells.values())
+    assert len(own.cells) > KEPT and own.fit()
+    assert len(own.cells) <= KEPT and sum(own.cells.values()) == marks
+    shown = own.shown()
     assert len(shown) <= 150_000 and sum(cell.count for cell in shown) == marks
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from mapfs.trace.events import DROP, EVICT, FAULT, HIT, PUSH, WRITE, Event, Lost
 from mapfs.trace.facts import Fact, ThreadFact, WatchedFact
 from mapfs.trace.reader import open_trace
 from mapfs.trace.store import Store
-from mapfs.views.summary import Summary, parts, render, summarise
+from mapfs.views import spread
+from mapfs.views.summary import Summary, render, summarise
 from mapfs.views.summary.chart import bars, chart
 from mapfs.views.summary.evidence import Process
 from mapfs.views.summary.model import Bucket, Got, Joined, Share, Unasked, Who
-from mapfs.views.summary.part import Layout
 from mapfs.views.summary.ranks import nearest_rank, rank_of_runs
 from mapfs.views.summary.timeline import width_of
 from tests.unit.samples import FILE, MOUNT, THREAD, event, summarised
@@ -268,18 +269,18 @@ def test_parts_of_several_processes_add_up_to_the_whole(long_trace: Path, monkey
     reading = open_trace(str(long_trace))
     try:
         alone = summarise(reading.connection)
-        monkeypatch.setattr(parts, "_ALONE", 100)
+        monkeypatch.setattr(spread, "_ALONE", 100)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
-        started: list[int] = []
-        start = parts._start
+        started: list[subprocess.Popen[bytes]] = []
+        start = spread._start
 
-        def noted(path: str, layout: Layout, first: int, end: int) -> "subprocess.Popen[bytes]":
-            started.append(first)
-            return start(path, layout, first, end)
+        def noted() -> "subprocess.Popen[bytes]":
+            started.append(start())
+            return started[-1]
 
-        monkeypatch.setattr(parts, "_start", noted)
+        monkeypatch.setattr(spread, "_start", noted)
         assert summarise(reading.connection) == alone
-        assert len(started) == 4
+        assert [process.returncode for process in started] == [0, 0, 0, 0]
     finally:
         reading.connection.close()
 
@@ -289,8 +290,8 @@ def test_a_process_that_fails_is_an_error_and_leaves_none_behind(
 ) -> None:
     reading = open_trace(str(long_trace))
     try:
-        monkeypatch.setattr(parts, "_ALONE", 100)
-        monkeypatch.setattr(parts, "_WORKER", "mapfs.views.summary.nowhere")
+        monkeypatch.setattr(spread, "_ALONE", 100)
+        monkeypatch.setattr(sys, "executable", "/bin/false")
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)))
         with pytest.raises(TraceError, match="read part of the trace"):
             summarise(reading.connection)

@@ -5,6 +5,7 @@ events come faster than they can be shown, frames are left out, and no event.
 """
 
 import time
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -41,7 +42,7 @@ _SETTLES = 2.0  # seconds after the last event in which rates and what happens j
 
 
 class LiveApp(App[None]):
-    """`mapfs live`. `speed` is that of a trace; `plain`: letters, no colours."""
+    """`mapfs live`. `speed` is that of a trace; `plain`: letters, no colours; `labels`: files are read for them."""
 
     TITLE = "mapfs live"
 
@@ -68,12 +69,13 @@ class LiveApp(App[None]):
         Binding("escape", "plain", show=False),
     ]
 
-    def __init__(self, target: str, *, speed: float = 1.0, plain: bool = False) -> None:
+    def __init__(self, target: str, *, speed: float = 1.0, plain: bool = False, labels: bool = True) -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours, or with NO_COLOR none
         self.theme = "ansi-dark"
         self.target = target
         self.plain = plain
-        self.player = Player(Feed(target), speed)
+        self._feed = partial(Feed, target, labels=labels)
+        self.player = Player(self._feed(), speed)
         self.order = ORDERS[0]
         self.words = ""
         self._file_is_chosen = False
@@ -263,7 +265,7 @@ class LiveApp(App[None]):
             return
         speed = self.player.speed
         self.player.feed.stop()
-        self.player = Player(Feed(self.target), speed)
+        self.player = Player(self._feed(), speed)
         self.player.feed.start()
         self._filter()
 

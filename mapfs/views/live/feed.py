@@ -2,7 +2,7 @@
 
 What it read waits in a queue with an end: when that is full the thread waits, and a mount's ring holds the newest
 events meanwhile; what the ring cannot hold comes as `lost`, counted. Of a running mount nothing else is asked but,
-once, the size of each file.
+once, the size of each file, and for labels, once a second while it is demanded, what it is made of.
 """
 
 import os
@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import Any
 
 from mapfs.errors import TraceError, reason_of
+from mapfs.trace.labels.book import MountLabels, TraceLabels
 from mapfs.trace.reader import has_ended, is_mount, mount_events, mount_stats, open_trace, trace_events
 from mapfs.views.live.model import Mount
 
@@ -25,12 +26,13 @@ _LOOK_AGAIN = 0.2  # seconds between two looks at a trace that is still written
 class Feed:
     """Reads `target`, a mount or a trace, from `start()` on. Raises TraceError where it is neither."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, labels: bool = True) -> None:
         self.target = target
         self.waiting: deque[dict[str, Any]] = deque()
         #: Why there is no more: a sentence; None while there may be.
         self.ended: str | None = None
         self.failed = False
+        self._labels = labels
         self.recorded = not is_mount(target)
         #: Of a trace, from its first event to its last, ns.
         self.length_ns = 0
@@ -67,8 +69,9 @@ class Feed:
             self.ended = reason_of(error)
 
     def _read_mount(self) -> None:
+        label = MountLabels(self.target).fill if self._labels else _as_it_is
         with closing(_iterator(mount_events(self.target, follow=True))) as events:
-            for event in events:
+            for event in map(label, events):
                 name = event.get("file")
                 if name is not None and name not in self._sizes:
                     self._keep_size(name, _size_in(self.target, name))
@@ -78,10 +81,11 @@ class Feed:
 
     def _read_trace(self) -> None:
         with closing(open_trace(self.target).connection) as connection:
+            label = TraceLabels(connection).fill if self._labels else _as_it_is
             last = 0
             while True:
                 ended = has_ended(connection)
-                for event in trace_events(connection, last):
+                for event in map(label, trace_events(connection, last)):
                     last = event["serial"]
                     name = event.get("file")
                     if name is not None and name not in self._sizes:
@@ -106,6 +110,10 @@ class Feed:
                 return False
         self.waiting.append(event)
         return not self._stop.is_set()
+
+
+def _as_it_is(event: dict[str, Any]) -> dict[str, Any]:
+    return event
 
 
 def _iterator(events: Iterator[dict[str, Any]]) -> Any:

@@ -22,6 +22,7 @@ from mapfs.views.live.words import KIND_COLOURS, heat_colour, process_colour, pr
 MODES = ("process", "class", "demands")
 _KIND_LETTERS = {"DIRECT": "D"}
 _FLASH_NS = 700_000_000
+_LABELLED, _NAMED = 10_000, 2  # pages below the cursor that are asked for labels, and labels that are shown
 
 
 class MapPane(Pane, can_focus=True):
@@ -55,7 +56,7 @@ class MapPane(Pane, can_focus=True):
         followed = model.followed
         pages = file.map if followed is None else followed.maps.get(file.name, PageMap())
         self._count = file.page_count(model.mount.page_size)
-        self._fit(pages, model.mount.page_size)
+        self._fit(pages, file, model.mount.page_size)
         frame = self._frame
         cells = list(cells_of(frame, file, pages)) if self._count else []
         newest_ms = (now_ns - (model.first_ns or now_ns)) // 1_000_000
@@ -74,13 +75,14 @@ class MapPane(Pane, can_focus=True):
         lines += [self._legend(cells, model, known=known), self._detail(model, file, pages, now_ns)]
         self.show(lines)
 
-    def _fit(self, pages: PageMap, page_size: int) -> None:
+    def _fit(self, pages: PageMap, file: File, page_size: int) -> None:
         first, end = self.range or (0, self._count)
         first, end = min(first, max(0, self._count - 1)), min(end, self._count)
         self._gutter = len(f"{max(1, end) * page_size:#x}") + 1
         width = self.size.width - self._gutter
         width = max(8, width - width % 8)
-        coarse = pages.pages_a_cell
+        coarse = max(pages.pages_a_cell, file.resident.pages_a_group)
+        end = min(self._count, -(-end // coarse) * coarse)
         self._frame = frame_of(first - first % coarse, end, width, max(1, self.size.height - 3), pages_a_cell=coarse)
         self.cursor = min(max(self.cursor, first), max(first, end - 1))
 
@@ -164,7 +166,12 @@ class MapPane(Pane, can_focus=True):
         members = self._frame.pages_of(self._frame.cell_of(self.cursor))
         (cell,) = cells_of(Frame(members.start, members.stop, max(1, len(members)), 1), file, pages)
         which = f"page {members.start:,}" if len(members) == 1 else f"pages {members.start:,}-{members.stop - 1:,}"
-        text = Text().append(f"{which} at {members.start * model.mount.page_size:#x}: ", "bold")
+        text = Text().append(f"{which} at {members.start * model.mount.page_size:#x}", "bold")
+        labels = model.labels.of(file.name, members[:_LABELLED])
+        if labels:
+            more = ", ..." if len(labels) > _NAMED or len(members) > _LABELLED else ""
+            text.append(f" ({', '.join(map(visible, labels[:_NAMED]))}{more})", "italic")
+        text.append(": ", "bold")
         if not cell.seen.kind:
             return text.append("nothing happened here")
         process = model.numbers.get(cell.seen.who)

@@ -2,25 +2,31 @@
 clock.
 
 Told of each event in order. Memory is bounded, however long it runs: the files and processes that were quiet for
-longest are added up in one row each where there are too many, maps of pages coarsen, and of the events themselves the
-newest are kept.
+longest are added up in one row each where there are too many, what is known of pages coarsens, and of the events
+themselves the newest are kept.
 """
 
 import copy
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mapfs.units import page_count
 from mapfs.views.live.counts import Counts
-from mapfs.views.live.pagemap import Bits, PageMap
+from mapfs.views.live.labels import PageLabels
+from mapfs.views.live.pagemap import PageMap
 from mapfs.views.live.rate import Rate
+from mapfs.views.live.residency import Residency
 
 MOST_FILES = 10_000
 MOST_PROCESSES = 4_096
 MOST_READERS = 1_000
 MOST_RECENT = 5_000  # events
+MOST_MAPPED = 48 << 20  # bytes of all maps; of 10,000 files each takes 4 KB at least
+MOST_RESIDENCY = 16 << 20  # bytes of what is known to be resident
+_LEAST = 4_096  # bytes of what is not coarsened any more
+_TIDIED = 4_096  # events between two looks at how much that is
 _HISTORY = 260  # quarters of a second: a minute
 
 Event = Mapping[str, Any]
@@ -60,7 +66,7 @@ class File:
     counts: Counts = field(default_factory=Counts)
     rate: Rate = field(default_factory=Rate)
     map: PageMap = field(default_factory=PageMap)
-    resident: Bits = field(default_factory=Bits)
+    resident: Residency = field(default_factory=Residency)
     readers: set[int] = field(default_factory=set)
     end: int = 0
     last_ns: int = 0
@@ -138,6 +144,7 @@ class Model:
         self.earlier_processes = Earlier()
         self.recent = Recent(maxlen=MOST_RECENT)
         self.shown = Recent(maxlen=MOST_RECENT)
+        self.labels = PageLabels()
         self.followed: Followed | None = None
         self.first_ns: int | None = None
         self.last_ns = 0
@@ -175,6 +182,8 @@ class Model:
         if demanded:
             self.rate.add(time_ns, event["pages"])
         self._apply_to_pages(event, file, process)
+        if not self.events % _TIDIED:
+            self._tidy()
 
     def _apply_to_pages(self, event: Event, file: File, process: Process) -> None:
         op, first, count = event["op"], event["page"], event["pages"]
@@ -186,6 +195,8 @@ class Model:
         if op != "push" and process.pid is not None and len(file.readers) < MOST_READERS:
             file.readers.add(process.number)
         self._touch(file.map, event, process)
+        if event["label"] is not None:
+            self.labels.tell(file.name, first, count, event["label"])
         if self.followed is not None and self.followed.process is process:
             self._touch(self.followed.maps.setdefault(file.name, PageMap()), event, process)
         if not event["error"]:
@@ -210,7 +221,7 @@ class Model:
             first = -(-event["offset"] // page_size)
             count = end - first if event["tid"] else 0
         if not event["direct"] and count > 0:
-            file.resident.add(first, count)
+            file.resident.add(first, count, absent=op == "read")
 
     def _apply_lost(self, event: Event) -> None:
         """Pages may have left the page cache meanwhile."""
@@ -220,6 +231,13 @@ class Model:
             self.lost += event["count"]
         for file in self.files.values():
             file.resident.clear()
+
+    def _tidy(self) -> None:
+        """Coarsens what takes most, until all fits."""
+        followed = self.followed.maps.values() if self.followed is not None else ()
+        maps = [*(file.map for file in self.files.values()), *followed]
+        _fit(maps, MOST_MAPPED)
+        _fit([file.resident for file in self.files.values()], MOST_RESIDENCY)
 
     # rows
 
@@ -249,11 +267,12 @@ class Model:
 
     def resident(self, file: File) -> tuple[int, bool] | None:
         """How many pages of it are in the page cache, and whether that is all (True), or there may be more, since
-        events were lost. None where the evidence cannot tell what leaves the cache.
+        events were lost, or since what is known is coarse. None where the evidence cannot tell what leaves the cache.
         """
         if self.mount.evidence != "kernel":
             return None
-        return file.resident.count, not self.lost and not self.lost_samples
+        exact = not self.lost and not self.lost_samples and file.resident.pages_a_group == 1
+        return file.resident.count, exact
 
     def want(self, wanted: Callable[[Event], bool] | None) -> None:
         """From now on `shown` has the newest events that are `wanted`."""
@@ -280,6 +299,16 @@ class Model:
 def _is_demand(event: Event) -> bool:
     """A page was asked for, to be brought into the page cache, and came."""
     return bool(event["op"] == "read" and not event["error"] and not event["direct"])
+
+
+def _fit(known: Sequence[PageMap] | Sequence[Residency], most: int) -> None:
+    sizes = [one.size for one in known]
+    while sum(sizes) > most:
+        place = max(range(len(sizes)), key=sizes.__getitem__)
+        if sizes[place] <= _LEAST:
+            return
+        known[place].coarsen()
+        sizes[place] = known[place].size
 
 
 def _fold(earlier: Earlier, row: File | Process) -> None:

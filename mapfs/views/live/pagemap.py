@@ -1,8 +1,8 @@
-"""What happened to the pages of one file, in bounded memory: a bit a page, and cells that coarsen as a file grows.
+"""What happened to the pages of one file, in bounded memory: cells that coarsen as more of them are touched.
 
-`Bits` is a set of pages; of a file of 1 TiB it takes 40 MB at most. `PageMap` has cells: how often one was demanded,
-what happened to it last, when, and by whom. A cell is one page at first; where there are more than MOST_CELLS of them,
-each two become one, so that no file takes more than 4 MB, however it is touched.
+A cell tells how often its pages were demanded, what happened to it last, when, and by whom. It is one page at first;
+where there are more than MOST_CELLS of them, each two become one, so that no file takes more than 4 MB, however it is
+touched.
 """
 
 import operator
@@ -12,87 +12,8 @@ from dataclasses import dataclass, field
 MOST_CELLS = 1 << 18
 _CHUNK = 256  # cells that are kept together; what was never touched takes nothing
 _MOST_CHUNKS = MOST_CELLS // _CHUNK
+_CHUNK_BYTES = 13 * _CHUNK + 600
 _LARGEST = (1 << 32) - 1
-_BITS = 4096  # pages in one integer
-
-
-class Bits:
-    """A set of page numbers."""
-
-    def __init__(self) -> None:
-        self._words: dict[int, bytearray] = {}
-        self.count = 0
-
-    def _spans(self, first: int, count: int) -> "list[tuple[int, int, int]]":
-        """Each word that the pages lie in, its first bit of them, and how many."""
-        spans = []
-        while count > 0:
-            word, at = divmod(first, _BITS)
-            here = min(count, _BITS - at)
-            spans.append((word, at, here))
-            first, count = first + here, count - here
-        return spans
-
-    def add(self, first: int, count: int = 1) -> None:
-        """Adds `count` pages from `first` on."""
-        if count == 1:  # as nearly always
-            word, at = self._words.get(first // _BITS), first % _BITS
-            if word is not None:
-                mask = 1 << (at & 7)
-                if not word[at >> 3] & mask:
-                    word[at >> 3] |= mask
-                    self.count += 1
-                return
-        for number, at, here in self._spans(first, count):
-            word = self._words.get(number)
-            if word is None:
-                word = self._words[number] = bytearray(_BITS // 8)
-            before, mask = self._masked(word, at, here)
-            self.count += here - (before & mask).bit_count()
-            self._put(word, at, here, before | mask)
-
-    def discard(self, first: int, count: int) -> None:
-        """Takes them out; pages that are not in it are no error."""
-        for number in self._within(first, count):
-            low, high = max(first, number * _BITS), min(first + count, (number + 1) * _BITS)
-            word = self._words[number]
-            before, mask = self._masked(word, low % _BITS, high - low)
-            self.count -= (before & mask).bit_count()
-            self._put(word, low % _BITS, high - low, before & ~mask)
-            if not any(word):
-                del self._words[number]
-
-    def within(self, first: int, count: int) -> int:
-        """How many of the pages are in it."""
-        found = 0
-        for number, at, here in self._spans(first, count):
-            if (word := self._words.get(number)) is not None:
-                before, mask = self._masked(word, at, here)
-                found += (before & mask).bit_count()
-        return found
-
-    def clear(self) -> None:
-        """Forgets all."""
-        self._words.clear()
-        self.count = 0
-
-    def _within(self, first: int, count: int) -> list[int]:
-        """The words that exist: a file of a terabyte may be dropped as a whole."""
-        numbers = range(first // _BITS, (first + count - 1) // _BITS + 1) if count > 0 else range(0)
-        if len(numbers) > len(self._words):
-            return [number for number in self._words if number in numbers]
-        return [number for number in numbers if number in self._words]
-
-    @staticmethod
-    def _masked(word: bytearray, at: int, count: int) -> tuple[int, int]:
-        """The bytes that the bits lie in, as a number, and the mask of the bits."""
-        low, high = at >> 3, (at + count + 7) >> 3
-        return int.from_bytes(word[low:high], "little"), ((1 << count) - 1) << (at & 7)
-
-    @staticmethod
-    def _put(word: bytearray, at: int, count: int, value: int) -> None:
-        low, high = at >> 3, (at + count + 7) >> 3
-        word[low:high] = value.to_bytes(high - low, "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +51,11 @@ class PageMap:
         """A power of 2."""
         return 1 << self.shift
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        return len(self._chunks) * _CHUNK_BYTES
+
     def touch(self, first: int, count: int, *, demands: int, kind: int, who: int, at_ms: int) -> None:
         """This happened to `count` pages from `first` on; `demands` is 1 where each was demanded, else 0."""
         shift = self.shift
@@ -137,7 +63,7 @@ class PageMap:
             chunk = self._chunks.get(cell // _CHUNK)
             if chunk is None:
                 if len(self._chunks) >= _MOST_CHUNKS:
-                    self._coarsen()
+                    self.coarsen()
                     at = max(first, cell << shift)  # the cells before have it already
                     self.touch(at, first + count - at, demands=demands, kind=kind, who=who, at_ms=at_ms)
                     return
@@ -148,7 +74,7 @@ class PageMap:
                 chunk.demands[at] = min(chunk.demands[at] + pages, _LARGEST)
             chunk.kind[at], chunk.who[at], chunk.at_ms[at] = kind, who, at_ms
 
-    def _coarsen(self) -> None:
+    def coarsen(self) -> None:
         """Each two cells become one."""
         old, self._chunks = self._chunks, {}
         self.shift += 1

@@ -70,7 +70,7 @@ def pages_of(event: Event) -> str:
 
 
 def log_line(event: Event, width: int) -> Text:
-    """One event: time, class, process, file, page, wait, and by whom or why not. In a narrow log the columns are."""
+    """One event: time, class, process, file, page, wait, label, by whom or why not. In a narrow log the columns are."""
     if event["op"] == "lost":
         what = "samples of evidence" if event["samples"] else "events"
         return Text(f"... lost {event['count']:,} {what}: in none of the numbers", "bold red")
@@ -84,6 +84,8 @@ def log_line(event: Event, width: int) -> Text:
         f" page {pages_of(event):<{10 if wide else 8}}",
         f"{'-' if event['wait_ns'] is None else format_ns(event['wait_ns']):>7}",
     )
+    if event["label"]:
+        text.append(f"  {visible(event['label'])}", "italic")
     if event["error"]:
         text.append(f"  {event['error']}: {visible(event['reason'] or '?')}", "bright_red")
     elif event["by"]:
@@ -99,8 +101,8 @@ def _cut(words: str, width: int) -> Text:
 
 
 def matcher(words: str) -> Callable[[Event], bool] | None:
-    """Which events have all of `words` in them, in any case: class, process, file, pages, error; `-word` in none of
-    them. None where all events do.
+    """Which events have all of `words` in them, in any case: class, process, file, pages, label, error; `-word` in none
+    of them. None where all events do.
     """
     wanted = [word for word in words.casefold().split() if not word.startswith("-")]
     unwanted = [word[1:] for word in words.casefold().split() if word.startswith("-") and word != "-"]
@@ -117,6 +119,7 @@ def matcher(words: str) -> Callable[[Event], bool] | None:
             event["file"],
             "page",
             pages_of(event),
+            event["label"] or "",
             event["error"] or "",
         )
         text = " ".join(parts).casefold()

@@ -8,17 +8,22 @@ memory and page are bounded whatever the trace; what a cell then measures, the p
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from mapfs.units import page_count
+
+if TYPE_CHECKING:
+    from mapfs.trace.columns import Numbers as Array
+
+Numbers = TypeVar("Numbers", int, "Array")
 
 LANES = 12  # files that are drawn
 COLOURS = 7  # processes that have one of their own
 OTHERS, NOBODY = COLOURS, COLOURS + 1  # the colours of all others, and of nobody known
 KEPT = 300_000  # cells while counting
 SHOWN = 150_000  # cells in the page: some 3 MB
-ROW_BITS, COLUMN_BITS, KIND_BITS = 10, 8, 4
+ROW_BITS, COLUMN_BITS, KIND_BITS, COLOUR_BITS = 10, 8, 4, 4
 CELL_BITS = ROW_BITS + COLUMN_BITS  # of column and row
-_COLOUR_BITS = 4
 _FEWEST_ROWS, _FEWEST_COLUMNS = 64, 16
 _ROW, _CELL, _KIND = (1 << ROW_BITS) - 1, (1 << CELL_BITS) - 1, (1 << KIND_BITS) - 1
 
@@ -76,7 +81,18 @@ class Layout:
         if lane is None:
             return None
         colour = self.colours.get(thread, OTHERS if thread else NOBODY)
-        return ((lane << _COLOUR_BITS | colour) << KIND_BITS | kind) << CELL_BITS
+        return ((lane << COLOUR_BITS | colour) << KIND_BITS | kind) << CELL_BITS
+
+    def merging(self) -> tuple[int, int] | None:
+        """How often rows and columns are halved next, when there are too many cells; None where they no more can be."""
+        rows, columns = (1 << ROW_BITS) >> self.row_shift, (1 << COLUMN_BITS) >> self.column_shift
+        if rows > _FEWEST_ROWS and (rows > 2 * columns or columns <= _FEWEST_COLUMNS):
+            return 1, 0
+        return (0, 1) if columns > _FEWEST_COLUMNS else None
+
+    def merged(self, rows: int, columns: int) -> "Layout":
+        """With rows and columns halved so often."""
+        return replace(self, row_shift=self.row_shift + rows, column_shift=self.column_shift + columns)
 
     def sql(self, kind: str, condition: str) -> str:
         """File, thread, kind, column and row of a row `e` with the width `w.width`, packed, in SQL; minus its serial
@@ -86,8 +102,15 @@ class Layout:
             return "-e.serial"
         group = f"(e.file << {self.thread_bits} | ifnull(e.thread, 0)) << {KIND_BITS} | {kind}"
         row = f"(e.time_ns - {self.start_ns}) / {self.height_ns}"
-        cell = f"(({group}) << {COLUMN_BITS} | e.offset / w.width) << {ROW_BITS} | {row}"
+        column = f"min(e.offset / w.width, {(1 << COLUMN_BITS) - 1})"  # a file may have grown
+        cell = f"(({group}) << {COLUMN_BITS} | {column}) << {ROW_BITS} | {row}"
         return f"CASE WHEN {condition} AND w.width AND e.time_ns >= {self.start_ns} THEN {cell} ELSE -e.serial END"
+
+
+def coarser(cell: Numbers, rows: int, columns: int) -> Numbers:
+    """Where a cell is, or each of an array, when rows and columns are halved so often."""
+    column = (cell & _CELL) >> ROW_BITS >> columns
+    return cell & ~_CELL | column << ROW_BITS | (cell & _ROW) >> rows
 
 
 def widths_of(sizes: Iterable[tuple[int, int]], page_size: int, plain_size: int) -> dict[int, int]:
@@ -139,24 +162,18 @@ class Grid:
         return self.layout is not before
 
     def _coarser(self) -> bool:
-        rows, columns = (1 << ROW_BITS) >> self.layout.row_shift, (1 << COLUMN_BITS) >> self.layout.column_shift
-        if rows > _FEWEST_ROWS and (rows > 2 * columns or columns <= _FEWEST_COLUMNS):
-            self._merge(1, 0)
-        elif columns > _FEWEST_COLUMNS:
-            self._merge(0, 1)
-        else:
-            return False
-        return True
+        merging = self.layout.merging()
+        if merging is not None:
+            self._merge(*merging)
+        return merging is not None
 
     def _merge(self, rows: int, columns: int) -> None:
         merged: dict[int, int] = {}
         for cell, count in self.cells.items():
-            column = (cell & _CELL) >> ROW_BITS >> columns
-            coarse = cell & ~_CELL | column << ROW_BITS | (cell & _ROW) >> rows
+            coarse = coarser(cell, rows, columns)
             merged[coarse] = merged.get(coarse, 0) + count
         self.cells = merged
-        layout = self.layout
-        self.layout = replace(layout, row_shift=layout.row_shift + rows, column_shift=layout.column_shift + columns)
+        self.layout = self.layout.merged(rows, columns)
 
     def add(self, other: "Grid") -> None:
         """What another counted, at the coarser of the two resolutions."""
@@ -180,10 +197,10 @@ class Grid:
         places: dict[int, dict[int, int]] = defaultdict(dict)
         low = CELL_BITS + KIND_BITS
         for cell, count in self.cells.items():
-            colour = cell >> low & (1 << _COLOUR_BITS) - 1
-            places[cell >> low + _COLOUR_BITS << low | cell & (1 << low) - 1][colour] = count
+            colour = cell >> low & (1 << COLOUR_BITS) - 1
+            places[cell >> low + COLOUR_BITS << low | cell & (1 << low) - 1][colour] = count
         for place, counts in places.items():
-            colour = max(counts, key=counts.__getitem__)
+            colour = max(counts, key=lambda one: (counts[one], -one))
             yield Cell(
                 place >> low, (place & _CELL) >> ROW_BITS, place & _ROW, place >> CELL_BITS & _KIND,
                 colour, sum(counts.values()), counts[colour],

@@ -11,7 +11,7 @@ from mapfs.trace.labels.ranges import Labels
 from mapfs.views.report.grid import Layout
 from mapfs.views.report.kinds import EVICT_, kind_got, kind_of
 from mapfs.views.report.model import Cells, Exact, Wait
-from mapfs.views.report.scan import Part, pages_of
+from mapfs.views.report.part import Part, pages_of
 from mapfs.views.report.tables import Names
 
 EXACTLY = 20_000  # events that are drawn one by one

@@ -1,24 +1,17 @@
-"""The pass over the trace, spread over the CPUs: each process takes a range of serial numbers."""
+"""The pass over the trace: how it is cut and laid out, and what its parts are together."""
 
-import os
-import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from itertools import pairwise
-from multiprocessing import get_context
+from collections.abc import Sequence
 
-from mapfs.errors import TraceError
 from mapfs.trace.events import READ
-from mapfs.trace.reader import open_trace
 from mapfs.views.report.grid import COLOURS, LANES, Layout, row_of, widths_of
-from mapfs.views.report.scan import Part, longest_of, scan
+from mapfs.views.report.part import Part, longest_of
+from mapfs.views.report.scan import scan
+from mapfs.views.spread import spread
 
-_ALONE = 300_000  # events that are scanned sooner than another interpreter starts
-_MOST = 8  # processes
+# one SELECT of both would look at all rows
+_ENDS = "SELECT ifnull((SELECT min(serial) FROM {0}), 0), ifnull((SELECT max(serial) FROM {0}), 0)"
 # all events of a short trace, or some thousands that are spread over a long one
 _SPREAD = """
     WITH RECURSIVE bounds AS (SELECT max(serial) AS newest, max(1, max(serial) / 20000) AS step FROM {table}),
@@ -37,40 +30,15 @@ def span_of(db: sqlite3.Connection) -> tuple[int, int]:
 
 
 def scan_all(db: sqlite3.Connection, span: tuple[int, int]) -> Part:
-    """The whole trace. Raises TraceError where another process that reads part of it ends before it is done."""
-    bounds = [
-        db.execute(f"SELECT ifnull(min(serial), 0), ifnull(max(serial), 0) FROM {table}").fetchone()  # noqa: S608
-        for table in ("requests", "faults", "evictions")
-    ]
-    first, end = min(one[0] for one in bounds), max(one[1] for one in bounds) + 1
-    layout = _layout(db, span)
-    path = db.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
-    count = min(_MOST, len(os.sched_getaffinity(0)), max(1, (end - first) // _ALONE)) if path else 1
-    cuts = [first + (end - first) * number // count for number in range(count + 1)]
-    return scan(db, layout, first, end) if count == 1 else _together(_spread(db, path, layout, cuts))
+    """The whole trace. Raises TraceError where another process that reads part of it fails."""
+    ends = [db.execute(_ENDS.format(table)).fetchone() for table in ("requests", "faults", "evictions")]
+    first, newest = min(one[0] for one in ends), max(one[1] for one in ends)
+    return _together(spread(scan, db, _layout(db, span), first, newest + 1))
 
 
-def _spread(db: sqlite3.Connection, path: str, layout: Layout, cuts: list[int]) -> Iterator[Part]:
-    """A connection of SQLite must not be carried across a fork: the others are new interpreters."""
-    others = list(pairwise(cuts[1:]))
-    with ProcessPoolExecutor(len(others), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
-        running = [pool.submit(_scan_file, path, layout, low, high) for low, high in others]
-        yield scan(db, layout, cuts[0], cuts[1])
-        try:
-            for one in running:
-                yield one.result()
-        except BrokenProcessPool as error:
-            raise TraceError("a process that read part of the trace was ended; try again") from error
-
-
-def _scan_file(path: str, layout: Layout, first: int, end: int) -> Part:
-    with closing(open_trace(path).connection) as db:
-        return scan(db, layout, first, end)
-
-
-def _together(parts: Iterator[Part]) -> Part:
-    whole = next(parts)
-    for part in parts:
+def _together(parts: Sequence[Part]) -> Part:
+    whole, *others = parts
+    for part in others:
         whole.grid.add(part.grid)
         for group, sums in part.groups.items():
             whole.groups[group].add(sums)

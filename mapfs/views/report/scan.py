@@ -1,47 +1,29 @@
-"""One pass over a range of a trace: sums for each file, thread and kind, and the cells of the picture.
+"""One pass over a range of a trace: sums for each file, thread and kind, and the cells of the picture. All is exact.
 
-Most events are alike: a read of the most common size. Of those SQL packs group and cell into a number, and hands
-many over as one text, so that no row becomes a tuple of Python. The others are read row by row. All is exact.
+A trace that has ended is read in columns where numpy is installed (`arrays`). Otherwise: most events are alike, a read
+of the most common size. Of those SQL packs group and cell into a number, and hands many over as one text, so that no
+row becomes a tuple of Python. The others are read row by row.
 """
 
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
+from mapfs.trace.columns import Columns, UnreadableError
 from mapfs.trace.events import READ, WRITE
+from mapfs.views.report.arrays import scan_columns
 from mapfs.views.report.grid import CELL_BITS, KIND_BITS, ROW_BITS, Grid, Layout
 from mapfs.views.report.kinds import COLD_, EVICT_, FOUND, REFAULT_, SHARED_, USED, WRITE_, kind_got, kind_of
+from mapfs.views.report.part import LONGEST, Part, Sums, longest_of, pages_of
 
-LONGEST = 25  # waits
 _CHUNK = 250_000
 _FEW = 20  # one of so many is looked up by its serial number
 _UNDRAWN = -1  # the cell of what has no lane
 _LOW, _ROW, _KIND = (1 << CELL_BITS) - 1, (1 << ROW_BITS) - 1, (1 << KIND_BITS) - 1
-
-
-@dataclass(slots=True)
-class Sums:
-    """Of one file, thread and kind. Waits are ns; only those that are known are in them."""
-
-    count: int = 0
-    pages: int = 0
-    refaults: int = 0
-    bytes: int = 0
-    wait_ns: int = 0
-    longest_ns: int = 0
-
-    def add(self, other: "Sums") -> None:
-        """Adds those of another."""
-        self.count += other.count
-        self.pages += other.pages
-        self.refaults += other.refaults
-        self.bytes += other.bytes
-        self.wait_ns += other.wait_ns
-        self.longest_ns = max(self.longest_ns, other.longest_ns)
 
 
 class _Bases(dict[int, int]):
@@ -57,30 +39,17 @@ class _Bases(dict[int, int]):
         return found
 
 
-@dataclass(slots=True)
-class Part:
-    """What was found."""
-
-    grid: Grid
-    groups: defaultdict[tuple[int, int, int], Sums] = field(default_factory=lambda: defaultdict(Sums))
-    sharing: Counter[tuple[int, int, int]] = field(default_factory=Counter)  # thread, whose pages, kind: pages
-    longest: list[tuple[int, int]] = field(default_factory=list)  # wait in ns and serial, the longest first
-    pages: Counter[tuple[int, int]] = field(default_factory=Counter)  # by kind and finest row
-    again: Counter[tuple[int, int]] = field(default_factory=Counter)  # those of them that had been asked for before
-
-
-def pages_of(offset: int, size: int, page_size: int) -> int:
-    """How many pages some bytes lie in, at least one."""
-    return max(1, -(-(offset + size) // page_size) - offset // page_size)
-
-
-def longest_of(waits: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The longest of waits and their serial numbers; of equal ones the earlier."""
-    return sorted(waits, key=lambda one: (-one[0], one[1]))[:LONGEST]
-
-
 def scan(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
     """Scans the events with serial numbers from `first` to before `end`."""
+    try:
+        with closing(Columns(db)) as columns:
+            return scan_columns(columns, layout, first, end)
+    except UnreadableError:
+        return scan_texts(db, layout, first, end)
+
+
+def scan_texts(db: sqlite3.Connection, layout: Layout, first: int, end: int) -> Part:
+    """The same, through SQLite."""
     part = Part(Grid(layout))
     one = _Scan(db, part)
     for start in range(first, end, _CHUNK):

@@ -24,7 +24,7 @@ from mapfs.views.report.kinds import (
     WRITE_,
 )  # fmt: skip
 from mapfs.views.report.model import Demand, FileRow, Got, ProcessRow, Share, Timeline
-from mapfs.views.report.scan import Part, Sums
+from mapfs.views.report.part import Part, Sums
 
 _WAITED = BROUGHT - {READ_AHEAD}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mapfs.trace.columns import NULL, Columns, UnreadableError
 from mapfs.trace.events import PUSH, READ
+from mapfs.views.packed import known, packed, span_of, sums_of, unpacked
 from mapfs.views.summary.part import CLASSES, DEMAND, Layout, Part, Piece
 
 with contextlib.suppress(ImportError):  # then nothing can be read in columns
@@ -53,10 +54,10 @@ def scan_columns(columns: Columns, layout: Layout, first: int, end: int) -> Part
 def _requests(rows: "list[Numbers]", layout: Layout, part: Part, piece: Piece, taken: "_Waits") -> "Numbers":
     """Adds requests to `part` and `piece`; the pages that were read, each with its file."""
     _, file, offset, size, thread, op, errno, direct, cls, refaults, wait = rows
-    thread = _known(thread)
+    thread = known(thread)
     ahead = cls == ord("A")
     kind = op << 3 | (errno != 0) << 2 | (direct != 0) << 1 | ahead
-    first, count = _span(layout, offset, size)
+    first, count = span_of(offset, size, layout.shift)
     taken.add(part, (thread, file, kind), wait, (size, count, refaults))
     waited = (op == READ) & ~ahead
     piece.longest = max(piece.longest, int(wait[waited].max(initial=-1)))
@@ -96,70 +97,29 @@ def _different(numbers: "Numbers") -> "Numbers":
 
 def _evictions(rows: "list[Numbers]", layout: Layout, part: Part) -> int:
     _, file, offset, size = rows
-    _, pages = _span(layout, offset, size)
+    _, pages = span_of(offset, size, layout.shift)
     widths = [layout.file_bits]
-    for (number,), (count,) in zip(*_sums(_packed((file,), widths), widths, (pages,)), strict=True):
+    for (number,), (count,) in zip(*sums_of(packed((file,), widths), widths, (pages,)), strict=True):
         part.evicted[number] += count
     return int(pages.sum())
 
 
 def _faults(rows: "list[Numbers]", layout: Layout, part: Part) -> None:
     _, _, offset, size, thread, by, cls, wait = rows
-    thread, by = _known(thread), _known(by)
-    _, pages = _span(layout, offset, size)
+    thread, by = known(thread), known(by)
+    _, pages = span_of(offset, size, layout.shift)
     bits = layout.threads.bit_length()
-    packed = _packed((thread, by, _known(cls)), widths := [bits, bits, _CLASS])
-    for (who, brought, code), (count,) in zip(*_sums(packed, widths, (pages,)), strict=True):
+    keys = packed((thread, by, known(cls)), widths := [bits, bits, _CLASS])
+    for (who, brought, code), (count,) in zip(*sums_of(keys, widths, (pages,)), strict=True):
         part.faults[who, brought, _CODES.get(code or NULL)] += count
     joined = cls == ord("J")
     if joined.any():
-        packed, wait = _packed((thread[joined], by[joined]), [bits, bits]), wait[joined]
+        keys, wait = packed((thread[joined], by[joined]), [bits, bits]), wait[joined]
         told = (wait != NULL).astype(numpy.int64)
-        values = (numpy.ones_like(told), _known(wait), told)
-        for key, sums in zip(*_sums(packed, [bits, bits], values), strict=True):
+        values = (numpy.ones_like(told), known(wait), told)
+        for key, sums in zip(*sums_of(keys, [bits, bits], values), strict=True):
             before = part.joined.get((key[0], key[1]), (0, 0, 0))
             part.joined[key[0], key[1]] = (before[0] + sums[0], before[1] + sums[1], before[2] + sums[2])
-
-
-def _known(column: "Numbers") -> "Numbers":
-    return numpy.where(column == NULL, 0, column)
-
-
-def _span(layout: Layout, offset: "Numbers", size: "Numbers") -> "tuple[Numbers, Numbers]":
-    """The first page of each, and how many there are."""
-    first = offset >> layout.shift
-    return first, numpy.maximum(1, ((offset + size + layout.page_size - 1) >> layout.shift) - first)
-
-
-def _packed(columns: "Sequence[Numbers]", widths: Sequence[int]) -> "Numbers":
-    """Columns in one, each of so many bits."""
-    if sum(widths) > 62:
-        raise UnreadableError
-    packed = numpy.zeros(len(columns[0]), numpy.int64)
-    for column, width in zip(columns, widths, strict=True):
-        if len(column) and (int(column.max()) >> width or int(column.min()) < 0):
-            raise UnreadableError  # a file or a thread of which the trace knows nothing
-        packed = packed << width | column
-    return packed
-
-
-def _unpacked(packed: "Numbers", widths: Sequence[int]) -> list[tuple[int, ...]]:
-    columns = []
-    for width in reversed(widths):
-        columns.append((packed & (1 << width) - 1).tolist())
-        packed = packed >> width
-    return list(zip(*reversed(columns), strict=True))
-
-
-def _sums(
-    packed: "Numbers", widths: Sequence[int], values: "Sequence[Numbers]"
-) -> tuple[list[tuple[int, ...]], list[list[int]]]:
-    """The different keys, and the sums of the values of each."""
-    different, places = numpy.unique(packed, return_inverse=True)
-    sums = numpy.zeros((len(values), len(different)), numpy.int64)
-    for own, column in zip(sums, values, strict=True):
-        numpy.add.at(own, places, column)
-    return _unpacked(different, widths), sums.T.tolist()
 
 
 class _Waits:
@@ -173,26 +133,26 @@ class _Waits:
 
     def add(self, part: Part, keys: "Sequence[Numbers]", waits: "Numbers", sums: "Sequence[Numbers]") -> None:
         """Requests: of which group, their waits, and their bytes, pages and re-faults."""
-        packed = _packed(keys, self._widths)
-        self._taken.append((packed, waits))
+        numbers = packed(keys, self._widths)
+        self._taken.append((numbers, waits))
         if self._sums is None:
-            _add(part, zip(*_sums(packed, self._widths, sums), strict=True))
+            _add(part, zip(*sums_of(numbers, self._widths, sums), strict=True))
         else:
             for own, column in zip(self._sums, sums, strict=True):
-                numpy.add.at(own, packed, column)
+                numpy.add.at(own, numbers, column)
 
     def into(self, part: Part) -> None:
         """Gives each group its waits, sorted."""
         if not self._taken:
             return
-        packed, waits = (numpy.concatenate(columns) for columns in zip(*self._taken, strict=True))
+        numbers, waits = (numpy.concatenate(columns) for columns in zip(*self._taken, strict=True))
         self._taken.clear()
-        packed, waits = _sorted(packed, waits)
-        starts = numpy.flatnonzero(numpy.concatenate(([True], packed[1:] != packed[:-1])))
-        ends = [*starts[1:].tolist(), len(packed)]
-        keys = _unpacked(packed[starts], self._widths)
+        numbers, waits = _sorted(numbers, waits)
+        starts = numpy.flatnonzero(numpy.concatenate(([True], numbers[1:] != numbers[:-1])))
+        ends = [*starts[1:].tolist(), len(numbers)]
+        keys = unpacked(numbers[starts], self._widths)
         if self._sums is not None:
-            _add(part, zip(keys, self._sums[:, packed[starts]].T.tolist(), strict=True))
+            _add(part, zip(keys, self._sums[:, numbers[starts]].T.tolist(), strict=True))
         for key, start, end in zip(keys, starts.tolist(), ends, strict=True):
             group = part.groups[key[0], key[1], key[2]]
             group.waits = array("q", waits[start:end].tobytes())

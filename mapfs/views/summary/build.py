@@ -3,11 +3,12 @@
 import sqlite3
 from collections import Counter
 
+from mapfs.views.spread import spread
 from mapfs.views.summary import evidence, rows, timeline
 from mapfs.views.summary.longest import longest_of
 from mapfs.views.summary.model import Summary
 from mapfs.views.summary.part import Layout
-from mapfs.views.summary.parts import scan_all
+from mapfs.views.summary.scan import scan
 
 
 def summarise(db: sqlite3.Connection) -> Summary:
@@ -23,7 +24,7 @@ def summarise(db: sqlite3.Connection) -> Summary:
         "SELECT ifnull((SELECT max(id) FROM threads), 0), ifnull((SELECT max(id) FROM files), 0)"
     ).fetchone()
     layout = Layout(page_size, _common(db, page_size), threads, files, seen, timeline.edges_of(db, start, end))
-    parts = scan_all(db, layout)
+    parts = spread(scan, db, layout, layout.edges[0], layout.edges[-1])
     found = rows.found_in(parts)
     processes, _ = rows.threads_of(db)
     readaheads, pushes = evidence.unasked_of(db, page_size, parts, sight)

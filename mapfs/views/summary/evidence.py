@@ -115,16 +115,25 @@ def joined_of(parts: Sequence[Part]) -> Joined:
 
 
 def unasked_of(db: sqlite3.Connection, page_size: int, parts: Sequence[Part], sight: Sight) -> tuple[Unasked, Unasked]:
-    """What was read ahead and what was pushed, and what became of each page of it.
-
-    Follows the pages from being brought in to being touched, being asked for again or leaving the page cache,
-    whichever comes first.
-    """
+    """What was read ahead and what was pushed, and what became of each page of it."""
     files = {file for part in parts for (_, file, kind), group in part.groups.items() if _may_be_unasked(kind, group)}
     if sight.evidence == REQUESTS:
         pages = sum(piece.several for part in parts for piece in part.pieces)
         pushed = sum(g.pages for part in parts for (_, _, kind), g in part.groups.items() if kind == PUSH << 3)
         return Unasked(None if pages else 0, None, None, pages), Unasked(pushed, None, None, 0)
+    brought, used, unclear = followed(db, page_size, files)
+    made = [
+        Unasked(brought[op], used[op], brought[op] - used[op] if sight.everything else None, missed)
+        for op, missed in ((READ, unclear), (PUSH, 0))
+    ]
+    return made[0], made[1]
+
+
+def followed(db: sqlite3.Connection, page_size: int, files: set[int]) -> tuple[dict[int, int], dict[int, int], int]:
+    """Pages of `files` that were brought in unasked, by READ or PUSH; those of them that were touched; and of how many
+    nobody can tell whether they were asked for. Follows the pages from being brought in to being touched, being asked
+    for again or leaving the page cache, whichever comes first.
+    """
     waiting: dict[tuple[int, int], int] = {}  # a page that nobody touched yet: by what it came
     brought, used = {READ: 0, PUSH: 0}, {READ: 0, PUSH: 0}
     unclear = 0
@@ -140,11 +149,7 @@ def unasked_of(db: sqlite3.Connection, page_size: int, parts: Sequence[Part], si
             if unasked and (ahead or page != demanded):
                 brought[op] += 1
                 waiting[file, page] = op
-    made = [
-        Unasked(brought[op], used[op], brought[op] - used[op] if sight.everything else None, missed)
-        for op, missed in ((READ, unclear), (PUSH, 0))
-    ]
-    return made[0], made[1]
+    return brought, used, unclear
 
 
 def _may_be_unasked(kind: int, group: Group) -> bool:
