@@ -54,7 +54,7 @@ install_packages() {
 setup() {
     local extra=$1 python stamp
     shift
-    stamp="$extra $(cksum <"$root/pyproject.toml") $root"
+    stamp="$extra $* $(cksum <"$root/pyproject.toml") $root"
     if [ -x "$venv/bin/mapfs" ] && grep -qxF -- "$stamp" "$venv/.mapfs-stamps" 2>/dev/null; then
         return
     fi

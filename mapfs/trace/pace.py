@@ -13,7 +13,7 @@ import threading
 import time
 
 _NICE = 5
-_LATE = 0.25  # seconds since the last round
+_LATE = 100_000_000  # ns that it had to wait for a CPU since the last round
 _FULL = 1 / 2  # of a ring, in one round: where the kernel wakes who waits for it (perf_event_open(2), wakeup_watermark)
 _WATCHFUL = 2.0  # seconds without any of that, until it is idle again
 _BRIEF = 0.05  # seconds that it competes because the daemon says so, if none of that follows
@@ -23,7 +23,7 @@ class Pace:
     """Of this process, whose only thread calls."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._waited = _waited()  # ns for a CPU, ever
         self._until = 0.0  # it competes until then, at least
         self._competes = True  # as far as this knows: the daemon may make it
         with contextlib.suppress(OSError):
@@ -37,10 +37,11 @@ class Pace:
         if not self._returns:
             return
         now = time.monotonic()
-        late, self._last = now - self._last > _LATE, now
+        before, self._waited = self._waited, _waited()
+        late = self._waited - before > _LATE
         competes = os.sched_getscheduler(0) != os.SCHED_IDLE
         if full > _FULL or (late and taken):
-            self._until = now + _WATCHFUL
+            self._until = max(self._until, now + _WATCHFUL)
             if not competes:
                 self._compete(True)
         elif competes and (awaited or not self._competes):
@@ -55,13 +56,25 @@ class Pace:
         return _BRIEF if self._returns and os.sched_getscheduler(0) != os.SCHED_IDLE else math.inf
 
     def hurry(self) -> None:
-        """There is an end to come to."""
+        """There is an end to come to: from now on it competes."""
+        self._until = math.inf
         if self._returns:
             self._compete(True)
 
     def _compete(self, yes: bool) -> None:
         self._competes = yes
         compete(os.getpid(), yes=yes)
+
+
+def _waited() -> int:
+    """How long this thread could have run and had no CPU, ns (Documentation/scheduler/sched-stats.rst); 0 where the
+    kernel does not tell.
+    """
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
+            return int(file.read(64).split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def compete(pid: int, *, yes: bool) -> None:
