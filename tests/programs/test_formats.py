@@ -92,6 +92,30 @@ def test_a_format_is_read_as_from_a_plain_disk(mount: Mounter, formats: Path, re
         assert asked == set(range(pages))  # each tensor is read whole, and there is nothing else in it
 
 
+def test_duckdb_writes_and_reads_again(mount: Mounter, home: Path, tmp_path: Path) -> None:
+    write = """
+        import duckdb, sys
+        with duckdb.connect(sys.argv[1] + "/w.duckdb") as database:
+            database.execute("CREATE TABLE t AS SELECT range AS n FROM range(200000)")
+            database.execute("UPDATE t SET n = n + 1 WHERE n % 3 = 0")
+            database.execute("CHECKPOINT")
+    """
+    check = """
+        import duckdb, sys
+        with duckdb.connect(sys.argv[1] + "/w.duckdb", read_only=True) as database:
+            print(database.execute("SELECT count(*), sum(n), count(DISTINCT n) FROM t").fetchall())
+    """
+    daemon = mount(f"m=dir:{home},rw", "-q", wait=False).wait_mounted()
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    said = set()
+    for place in (daemon.file("m"), str(plain)):
+        run(sys.executable, "-c", textwrap.dedent(write), place)
+    for place in (daemon.file("m"), str(plain), str(home)):
+        said.add(run(sys.executable, "-c", textwrap.dedent(check), place))
+    assert len(said) == 1 and "200000" in said.pop()
+
+
 def test_ripgrep_through_mappings(mount: Mounter, home: Path) -> None:
     for number in range(20):
         (home / f"{number}.txt").write_text("nothing here\n" * 500 + f"needle {number}\n")
