@@ -21,6 +21,7 @@ _SHARE = 10  # of the requests, for the views that print each of them
 #: command line, with {} for the trace and OUT for a file; whether it is also measured with all requests
 _VIEWS: tuple[tuple[str, bool], ...] = (
     ("summary {}", True),
+    ("report {} -f -o OUT", True),
     ("log {}", False),
     ("diff {} {}", False),
     ("export {} --to csv", False),
