@@ -54,7 +54,7 @@ def test_a_tiny_run_has_every_number(tmp_path: Path) -> None:
         assert _not_positive(row) <= {"promise", "limit", "met"}, row
     assert [row["measure"] for row in results["alone"]] == ["beside"] * len(placements) + ["idle"]
     assert [(row["view"].split()[1], row["requests"]) for row in results["views"]] == [
-        ("summary", 3000), *((name, 300) for name in ("summary", "log", "diff", *["export"] * 4)),
+        ("summary", 3000), ("report", 3000), *((name, 300) for name in ("summary", "report", "log", "diff", *["export"] * 4)),
     ]  # fmt: skip
     for row in results["views"]:
         assert _not_positive(row) == set(), row
