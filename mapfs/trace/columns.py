@@ -110,8 +110,10 @@ class Columns:
                 level = numpy.concatenate([self._children(data, number, first, end) for number in range(len(level))])
             except IndexError as error:
                 raise UnreadableError from error
-            if not len(level) or len(level) > self._count:
-                return level[:0]
+            if len(level) > self._count:
+                raise UnreadableError  # damage: no page stands twice in a tree
+            if not len(level):
+                return level
         raise UnreadableError
 
     def _children(self, data: "NDArray[numpy.uint8]", number: int, first: int, end: int) -> "Numbers":

@@ -81,12 +81,11 @@ def instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, va
     return _INSTRUCTION.pack(code, source << 4 | target, offset, value)
 
 
-def wide(target: int, value: int, source: int = 0, high: int | None = None) -> bytes:
+def wide(target: int, value: int, source: int = 0) -> bytes:
     """Two: a number of 64 bits into a register; with `source` a map, or a place in its value."""
     low = value & 0xFFFFFFFF
-    rest = value >> 32 if high is None else high
     signed = low - (1 << 32) if low >> 31 else low
-    return instruction(0x18, target, source, 0, signed) + instruction(0, 0, 0, 0, rest)
+    return instruction(0x18, target, source, 0, signed) + instruction(0, 0, 0, 0, value >> 32)
 
 
 class Values:
@@ -116,7 +115,6 @@ class SampleRing:
         self.fd = fd
         self.size = size
         self._length = struct.Struct(f"@I{_HEADER - 4 + record}x")
-        self._record = record
         self._read = mmap.mmap(fd, mmap.PAGESIZE)
         self._written = mmap.mmap(fd, mmap.PAGESIZE + 2 * size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE)
 

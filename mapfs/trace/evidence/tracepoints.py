@@ -189,7 +189,7 @@ def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: i
     body = [*sample, *output, instruction(0x15, 0, 0, len(missed)), *missed]  # unless it returned 0
     whole = [
         instruction(0xBF, _CONTEXT, 1),
-        wide(_SHARED, values, 2, 0),  # the address of the values
+        wide(_SHARED, values, 2),  # the address of the values
         _fetch(1, _CONTEXT, fields["s_dev"]), instruction(0x79, 2, _SHARED, 8 * _DEVICE),
         instruction(0x5D, 1, 2, len(b"".join(body)) // 8), *body,
         instruction(0xB7, 0, value=0), instruction(0x95),  # return 0: there is nothing for perf to do
