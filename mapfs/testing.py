@@ -120,6 +120,9 @@ def _check_range(source: Source, content: bytes, offset: int, size: int) -> None
     quick = source.try_read(offset, size)
     if quick is not None:
         _check_answer(f"try_read({offset}, {size})", quick, content[offset : offset + size])
+    into = bytearray(size)
+    if source.try_fill(offset, memoryview(into)):
+        _check_answer(f"try_fill({offset}, {size} bytes)", into, content[offset : offset + size])
     _check_answer(f"read({offset}, {size})", source.read(offset, size), content[offset : offset + size])
 
 

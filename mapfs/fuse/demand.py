@@ -90,7 +90,7 @@ class Answers:
             number, reason = errno_of(error), self._reason(error)
         if demand.opcode not in OPS:
             return number
-        thread = self.thread_key(demand.tid)
+        thread = self.thread_key(demand.tid, demand.arrived)
         now = time.monotonic_ns()
         self._ring.append(
             demand.arrived, now - demand.arrived, demand.offset, demand.unique, demand.size, demand.file.id, thread,

@@ -1,10 +1,13 @@
-"""How the thread that leads waits for the next request: it asks the device again and again for a while, then it sleeps.
+"""How the thread that leads waits for the next request: it looks again and again for a while, then it sleeps.
 
-The thread that was answered mostly demands its next page at once, and to wake a sleeper on another CPU costs more than
-the answer. Where the next request came late all the same, asking was in vain: it is not done again till one comes soon.
+The thread that was answered mostly demands its next page at once. To wake a sleeper for it on another CPU costs more
+than the answer, so the device is looked at until the request is there. A client on this very CPU cannot run while the
+device is looked at, and sched_yield(2) does not always let it: nothing is quicker there than a read(2) that waits. Nor
+is there a look where the last were in vain, for requests come far apart. Which of it holds is found out now and then.
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import time
@@ -12,9 +15,14 @@ import time
 from mapfs.errors import MountError, reason_of
 
 AUTO = -1
+EACH = 32  # answers from one `judge` to the next
 _MOST = 200_000  # ns: several times what a wake-up costs
+_LONGEST = 64  # calls of `judge` from one look at the CPUs, which takes tens of us, to the next
 _LATENCY = "/dev/cpu_dma_latency"  # Documentation/power/pm_qos_interface.rst
 _SILENCE = 1000  # ms without a request
+
+
+_own_cpu = ctypes.CDLL(None).sched_getcpu
 
 
 class Latency:
@@ -54,22 +62,52 @@ class Idling:
     """`spin` in ns, or AUTO. Called by the thread that leads alone. Raises MountError for `low_latency` if not root."""
 
     def __init__(self, device: int, spin: int, *, low_latency: bool) -> None:
-        self.spin = _MOST if spin == AUTO else spin  # ns for which to ask again after an answer
-        self._adapts = spin == AUTO
+        self.since = 0  # when the device was first found empty, ns of CLOCK_MONOTONIC; 0: there was an answer since
+        self._device = device
+        self._spin = _MOST if spin == AUTO else spin
+        self._adapts = spin == AUTO and not low_latency
         self._latency = Latency() if low_latency else None
         self._poller = select.poll()
         self._poller.register(device, select.POLLIN)
+        self._left = self._pause = 1  # calls of `judge` until the next look at the CPUs; and after that to the next
+        os.set_blocking(device, not self._spin and not low_latency)
 
-    def sleep(self, answered: int) -> None:
-        """Until there is a request, or the mount ended; the last answer was given at `answered`, ns."""
+    def look(self) -> None:
+        """The device was looked at and has no request. Returns when it is to be read again."""
+        now = time.monotonic_ns()
+        self.since = self.since or now
+        if now - self.since < self._spin:
+            os.sched_yield()
+        elif self._adapts:
+            os.set_blocking(self._device, True)
+            self._left = self._pause = 1
+        else:
+            self._sleep()
+
+    def judge(self, tid: int) -> None:
+        """After each EACH answers, the last of them to the thread `tid`."""
+        self._left -= 1
+        if self._adapts and self._left <= 0:
+            os.set_blocking(self._device, _cpu_of(tid) == _own_cpu())
+            self._left = self._pause = min(2 * self._pause, _LONGEST)
+
+    def _sleep(self) -> None:
+        """Until there is a request, or the mount ended."""
         latency = self._latency
         if latency is None:
             self._poller.poll()
-        else:
-            if latency.held and not self._poller.poll(_SILENCE):
-                latency.release()
-            self._poller.poll()
-            with contextlib.suppress(MountError):  # it was to be had at the start
-                latency.hold()
-        if self._adapts:
-            self.spin = _MOST if time.monotonic_ns() - answered < _MOST else 0
+            return
+        if latency.held and not self._poller.poll(_SILENCE):
+            latency.release()
+        self._poller.poll()
+        with contextlib.suppress(MountError):  # it was to be had at the start
+            latency.hold()
+
+
+def _cpu_of(tid: int) -> int | None:
+    """Where the thread runs or ran last (proc_pid_stat(5), field 39); None where it is not known here."""
+    try:
+        with open(f"/proc/{tid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[36])
+    except OSError:
+        return None

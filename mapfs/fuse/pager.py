@@ -19,23 +19,24 @@ import os
 import threading
 import time
 from collections import deque
+from io import FileIO
 
 from mapfs.errors import SourceError
 from mapfs.fuse import wire
 from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, perform
 from mapfs.fuse.files import Files
-from mapfs.fuse.idling import Idling
+from mapfs.fuse.idling import EACH, Idling
 from mapfs.fuse.later import Later
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.outlet import Outlet
+from mapfs.fuse.reply import GONE, NOTHING, Sheet, give, passable
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
 from mapfs.trace.ring import Ring
+from mapfs.units import PAGE_SIZE
 
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
-_GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
-_NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
 
 
 class _Lead(enum.Enum):
@@ -57,7 +58,6 @@ class Pagers:
         self._outlet = outlet
         self._limit = options.threads
         self._idling = Idling(device, options.spin, low_latency=options.low_latency)
-        os.set_blocking(device, False)  # the leader waits by poll(2), or does not
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
         self._idle = 0
@@ -152,27 +152,25 @@ class Pagers:
         The way of a page: what is done here for a READ is all that is done for it, so it calls little.
         """
         device, handles, view = self._device, self._files.handles, memoryview(buffer)
-        take_apart, reply, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
-        readv, writev, thread_key = os.readv, os.writev, self._answers.thread_key
-        append, rouse, flag, buffers = self._ring.append, self._ring.rouse, self._ring.memory, (buffer,)
-        idling, answered = self._idling, 0
+        read, take_apart, clock = FileIO(device, closefd=False).readinto, wire.DEMAND.unpack_from, time.monotonic_ns
+        reply, writev, sheet, thread_key = wire.REPLY.pack, os.writev, Sheet(device), self._answers.thread_key
+        page, one, head, write = sheet.page, sheet.one, sheet.head, sheet.write
+        append, rouse, flag = self._ring.append, self._ring.rouse, self._ring.memory
+        idling, answers = self._idling, 0
         while True:
             try:
-                length = readv(device, buffers)
-            except BlockingIOError:
-                if clock() - answered < idling.spin:
-                    os.sched_yield()
-                else:
-                    idling.sleep(answered)
-                continue
+                length = read(buffer)
             except OSError as error:
-                if error.errno in _NOTHING:
+                if error.errno in NOTHING:
                     continue
-                if error.errno in _GONE:
+                if error.errno in GONE:
                     self._outlet.failed(None)
                     return None
                 raise
-            _, opcode, unique, _, _, _, tid, _, handle, offset, size, _, _, flags = take_apart(buffer)
+            if length is None:  # there is no request
+                idling.look()
+                continue
+            opcode, unique, tid, handle, offset, size, flags = take_apart(buffer)
             if opcode != wire.READ:
                 if opcode not in wire.OF_BYTES:
                     self._relay(view[:length], opcode, unique, handle)
@@ -187,34 +185,45 @@ class Pagers:
             node = file.node
             if offset + size > node.size:
                 size = max(0, node.size - offset)
+            source, data, filled = node.source, None, False
             try:
-                assert node.source is not None, "a handle keeps its source open"
-                data = node.source.try_read(offset, size)
-                if data is not None and (type(data) is not bytes or len(data) != size):
-                    data = checked(data, size)
+                assert source is not None, "a handle keeps its source open"
+                if source.fills and node.ahead is None and size <= sheet.ROOM:
+                    filled = source.try_fill(offset, page if size == PAGE_SIZE else sheet.room(size))
+                else:
+                    data = source.try_read(offset, size)
+                    if data is not None and (type(data) is not bytes or len(data) != size):
+                        data = checked(data, size)
             except BaseException as error:
                 self._answer(Demand(unique, tid, file, offset, size, flags_of(flags), arrived), b"", error)
                 continue
-            if data is None:
+            if data is None and not filled:
                 demand = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
                 if self._hand_over(demand):
                     return demand
                 continue
-            if node.ahead is not None:
+            if node.ahead is not None and data is not None:
                 demand = self._inflight[unique] = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
                 if node.ahead.takes(demand, data, self._answer_held):
                     continue
                 del self._inflight[unique]
-            key = thread_key(tid)
+            key = thread_key(tid, arrived)
             # before the answer: what was answered is in the ring, even if this process is killed in between
             append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
             try:
-                writev(device, (reply(wire.REPLY.size + size, 0, unique), data))
+                if data is not None:
+                    writev(device, (reply(wire.REPLY.size + size, 0, unique), data))
+                else:
+                    head(wire.REPLY.size + size, 0, unique)
+                    write(one if size == PAGE_SIZE else sheet.whole(size))
             except OSError as error:
-                self._passable(error)
+                passable(error)
             if flag[0]:
                 rouse()
-            answered = clock()
+            idling.since = 0
+            answers += 1
+            if not answers % EACH:
+                idling.judge(tid)
 
     def _taken(self, message: memoryview, opcode: int) -> Demand | None:
         """The WRITE, FALLOCATE or LSEEK in `message`; None where it is no page file's, and was seen to."""
@@ -302,16 +311,7 @@ class Pagers:
 
     def reply(self, unique: int, data: Buffer, number: int = 0) -> None:
         """Answers the request `unique` with `data`, or with the errno `number`."""
-        try:
-            os.writev(self._device, (wire.reply_header(unique, len(data), number), data))
-        except OSError as error:
-            self._passable(error)
-
-    @staticmethod
-    def _passable(error: OSError) -> None:
-        """An answer that nobody waits for any more is no failure. Raises `error` if it is anything else."""
-        if error.errno not in _NOTHING and error.errno not in _GONE:
-            raise error
+        give(self._device, unique, data, number)
 
     def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
         """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""

@@ -33,7 +33,8 @@ UNANSWERED = frozenset({FORGET, INTERRUPT, BATCH_FORGET})
 
 REQUEST = struct.Struct("=IIQQIIII")  # len opcode unique nodeid uid gid pid padding
 READ_IN = struct.Struct("=QQIIQI")  # fh offset size read_flags lock_owner flags
-READ_REQUEST = struct.Struct("=IIQQIIIIQQIIQI")  # both, so that one call takes a READ apart
+READ_REQUEST = struct.Struct("=IIQQIIIIQQIIQI")  # both
+DEMAND = struct.Struct("=4xIQ16xI4xQQI12xI")  # of them what a pager needs: opcode unique tid handle offset size flags
 HANDLE = struct.Struct("=Q")  # what the body of each of them begins with
 # WRITE: as READ, with write_flags for read_flags; FALLOCATE: fh offset length mode; LSEEK: fh offset whence
 WRITE_REQUEST_SIZE = REQUEST.size + 40  # its data follows

@@ -38,13 +38,15 @@ class DescriptorSource(Source):
     the others whether the bytes are in the page cache.
     """
 
+    fills = True
+
     def __init__(self, fd: int, what: str, *, writable: bool = False) -> None:
         self.fd = fd
         self.backing_fd = fd
         self.what = what
         self.writable = writable
         # of a device node, the filesystem is where the node lies, which says nothing of its bytes
-        self._in_memory = stat.S_ISREG(os.fstat(fd).st_mode) and in_memory(fd)
+        self._flags = 0 if stat.S_ISREG(os.fstat(fd).st_mode) and in_memory(fd) else os.RWF_NOWAIT
         self._nowait = True
 
     @property
@@ -74,19 +76,20 @@ class DescriptorSource(Source):
         return b"".join(pieces)
 
     def try_read(self, offset: int, size: int) -> Buffer | None:
-        if self._in_memory:
-            return self.read(offset, size)
-        if not self._nowait:
-            return None
         data = bytearray(size)
+        return data if self.try_fill(offset, memoryview(data)) else None
+
+    def try_fill(self, offset: int, into: memoryview) -> bool:
+        if not self._nowait:
+            return False
         try:
-            return data if os.preadv(self.fd, [data], offset, os.RWF_NOWAIT) == size else None
+            return os.preadv(self.fd, (into,), offset, self._flags) == len(into)
         except BlockingIOError:
-            return None
+            return False
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 self._nowait = False
-            return None  # the waiting read meets the same error and reports it
+            return False  # the waiting read meets the same error and reports it
 
     def write(self, offset: int, data: Buffer) -> None:
         if not self.writable:  # the descriptor itself may be

@@ -33,6 +33,8 @@ class Source(ABC):
     backing_fd: int | None = None
     #: Whether `write`, `resize` and `allocate` may be called.
     writable: bool = False
+    #: Whether `try_fill` spares a copy, and is to be called in the stead of `try_read`.
+    fills: bool = False
     #: Whether `version()` tells of every change, so that nobody need compare the content.
     versioned: bool = False
     #: Bytes between two reads that are better read along than skipped: about what comes in the time of one more
@@ -56,6 +58,16 @@ class Source(ABC):
         that may wait, so that it never delays the demands of other files.
         """
         return None
+
+    def try_fill(self, offset: int, into: memoryview) -> bool:
+        """Puts the same bytes, as many as `into` has, there, if they can be had without waiting. False: they cannot be
+        had so, and what `into` holds is nothing; `read` then gets them, or says why they cannot be had at all.
+        """
+        data = self.try_read(offset, len(into))
+        if data is None or len(data) != len(into):
+            return False
+        into[:] = data
+        return True
 
     def hold(self, offset: int, size: int) -> float:
         """Seconds that `read(offset, size)` is to be put off, for what is slow on purpose.

@@ -4,6 +4,10 @@ A thread is known by a key that is never reused, its thread id is. What is known
 as long as the `comm` file that was opened with it answers with the same name: the descriptor belongs to that
 very thread, and gives ESRCH once it is gone, whoever has its number by then (proc(5)). A program that
 replaced itself (execve) mostly has another name, and opens files: `recheck` is called for that.
+
+Who demands page after page is not asked each time: within a few tens of microseconds no thread can end and its number
+come round again, and none can have become another program, for execve(2) alone takes longer (281 us at the least for a
+static program without libraries, of 2,000 on the machine of docs/BENCHMARKS.md).
 """
 
 import contextlib
@@ -20,6 +24,7 @@ import msgspec
 from mapfs.trace.facts import ThreadFact, printable
 
 _KNOWN = 512  # threads whose comm file is held open
+_SURELY = 50_000  # ns for which a thread is what it was
 _CMDLINE = 4096
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r"lxc\.payload\.([^/]+)|machine-([^/]+)\.scope|libpod-([^/]+)\.scope")
@@ -29,7 +34,8 @@ _NAMED = re.compile(r"lxc\.payload\.([^/]+)|machine-([^/]+)\.scope|libpod-([^/]+
 class _Known:
     comm_fd: int
     comm: bytes
-    stale: bool
+    until: int  # CLOCK_MONOTONIC, ns: till then it needs no look; 0: the program may be another one
+    key: int
     fact: ThreadFact
 
 
@@ -42,16 +48,22 @@ class Threads:
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._last = 0
 
-    def key(self, tid: int) -> int:
-        """The key of the thread `tid`, which waits for an answer now; 0 where nobody can tell who it is."""
+    def key(self, tid: int, now: int) -> int:
+        """The key of the thread `tid`, which waits for an answer since `now` (ns of CLOCK_MONOTONIC); 0 where nobody
+        can tell who it is.
+        """
+        known = self._known.get(tid)
+        if known is not None and now < known.until:
+            return known.key
         if not tid:
             return 0  # written back by the kernel, or a client that this process's pid namespace lacks
         with self._lock:
             known = self._known.get(tid)
             if known is not None:
                 try:
-                    if os.pread(known.comm_fd, 64, 0) == known.comm and not known.stale:
-                        return known.fact.key
+                    if os.pread(known.comm_fd, 64, 0) == known.comm and known.until:
+                        known.until = now + _SURELY
+                        return known.key
                 except OSError:  # it is gone: whoever has its number now is another thread, alike as it may be
                     self._drop(tid)
                     known = None
@@ -76,7 +88,7 @@ class Threads:
         """The program that runs in `tid` may be another one since."""
         known = self._known.get(tid)
         if known is not None:
-            known.stale = True
+            known.until = 0
 
     def close(self) -> None:
         """Closes the comm files."""
@@ -101,7 +113,7 @@ class Threads:
             self._last += 1
             fact = msgspec.structs.replace(fact, key=self._last)
             self._learned(msgspec.structs.replace(fact, found_ns=time.monotonic_ns()))
-        self._known[tid] = _Known(comm_fd, comm, False, fact)
+        self._known[tid] = _Known(comm_fd, comm, 1, fact.key, fact)
         while len(self._known) > _KNOWN:
             self._drop(next(iter(self._known)))
         return fact.key

@@ -6,6 +6,7 @@ import random
 import stat
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -56,16 +57,27 @@ def test_a_read_that_does_not_wait_gives_the_same_or_nothing(served: Served, kin
         assert data is not None or kind not in AT_ONCE, "what is in memory needs no waiting thread"
         if data is not None:
             assert checked(data, size) == served.content[offset : offset + size]
+        into = bytearray(size)
+        filled = served.source.try_fill(offset, memoryview(into))
+        assert filled or kind not in AT_ONCE
+        assert not filled or into == served.content[offset : offset + size]
 
 
 @pytest.mark.parametrize("kind", ["device-block", "device-character", "fd-block", "device-entry"], indirect=True)
 def test_a_device_is_waited_for_only_by_a_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its node lies in memory, on devtmpfs; its bytes do not."""
 
+    real = os.preadv
+
     def waits(*_: object) -> bytes:
         raise AssertionError("try_read waits")
 
+    def does_not_wait(fd: int, buffers: Any, offset: int, flags: int = 0) -> int:
+        assert flags & os.RWF_NOWAIT
+        return real(fd, buffers, offset, flags)
+
     monkeypatch.setattr(os, "pread", waits)
+    monkeypatch.setattr(os, "preadv", does_not_wait)
     assert served.source.try_read(0, PAGE_SIZE) in (None, served.content[:PAGE_SIZE])
 
 

@@ -27,6 +27,12 @@ class Known(Threads):
     def __init__(self) -> None:
         self.facts: list[ThreadFact] = []
         super().__init__(self.facts.append)
+        self._now = 0
+
+    def ask(self, tid: int) -> int:
+        """Its key, a second after it was last asked for."""
+        self._now += 10**9
+        return self.key(tid, self._now)
 
 
 @pytest.fixture
@@ -101,18 +107,18 @@ def gone(tid: int) -> None:
 
 
 def test_the_same_thread_has_the_same_key(known: Known) -> None:
-    key = known.key(os.getpid())
+    key = known.ask(os.getpid())
     assert key == 1
-    assert [known.key(os.getpid()) for _ in range(3)] == [key] * 3
+    assert [known.ask(os.getpid()) for _ in range(3)] == [key] * 3
     assert len(known.facts) == 1
 
 
 def test_what_is_said_of_a_thread(known: Known) -> None:
     before = time.monotonic_ns()
     with Thread() as thread:
-        known.key(thread.tid)
+        known.ask(thread.tid)
         Path(f"/proc/self/task/{thread.tid}/comm").write_text("worker")
-        key = known.key(thread.tid)
+        key = known.ask(thread.tid)
     fact = known.facts[-1]
     stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     assert fact == ThreadFact(
@@ -132,33 +138,49 @@ def test_what_is_said_of_a_thread(known: Known) -> None:
 
 def test_threads_of_one_process_have_keys_of_their_own(known: Known) -> None:
     with Thread() as one, Thread() as other:
-        keys = [known.key(tid) for tid in (os.getpid(), one.tid, other.tid, one.tid, os.getpid())]
+        keys = [known.ask(tid) for tid in (os.getpid(), one.tid, other.tid, one.tid, os.getpid())]
     assert keys == [1, 2, 3, 2, 1]
     assert {fact.pid for fact in known.facts} == {os.getpid()}
 
 
 def test_no_thread_has_no_key(known: Known) -> None:
-    assert known.key(0) == 0
+    assert known.ask(0) == 0
     assert known.facts == []
 
 
 def test_a_thread_that_is_gone_has_no_key(known: Known) -> None:
     with Thread() as thread:
-        assert known.key(thread.tid) == 1
+        assert known.ask(thread.tid) == 1
     gone(thread.tid)
-    assert known.key(thread.tid) == 0
-    assert known.key(1 << 30) == 0
+    assert known.ask(thread.tid) == 0
+    assert known.ask(1 << 30) == 0
     assert len(known.facts) == 1
 
 
 def test_a_new_name_is_a_new_fact(known: Known) -> None:
     with Thread() as thread:
-        first = known.key(thread.tid)
+        first = known.ask(thread.tid)
         Path(f"/proc/self/task/{thread.tid}/comm").write_text("renamed")
-        second = known.key(thread.tid)
-        assert known.key(thread.tid) == second != first
+        second = known.ask(thread.tid)
+        assert known.ask(thread.tid) == second != first
     assert [fact.key for fact in known.facts] == [first, second]
     assert known.facts[1].name == "renamed"
+
+
+def test_a_thread_is_looked_at_again_before_it_can_be_another(known: Known) -> None:
+    now = time.monotonic_ns()
+    with Thread() as thread:
+        known.key(thread.tid, now)
+        first = known.key(thread.tid, now)
+        Path(f"/proc/self/task/{thread.tid}/comm").write_text("renamed")
+        assert known.key(thread.tid, now + 49_000) == first, "no look was needed yet"
+        known.recheck(thread.tid)
+        second = known.key(thread.tid, now + 49_000)
+        assert second != first, "it may have become another program"
+        known.key(thread.tid, now + 49_000)
+        Path(f"/proc/self/task/{thread.tid}/comm").write_text("again")
+        assert known.key(thread.tid, now + 100_000) > second
+    assert [fact.name for fact in known.facts[1:]] == ["renamed", "again"]
 
 
 def test_a_name_that_is_no_text(known: Known) -> None:
@@ -167,7 +189,7 @@ def test_a_name_that_is_no_text(known: Known) -> None:
 
     def run() -> None:
         libc.prctl(15, b"\xff\n)(", 0, 0, 0)  # PR_SET_NAME
-        known.key(threading.get_native_id())
+        known.ask(threading.get_native_id())
         done.set()
 
     threading.Thread(target=run).start()
@@ -180,21 +202,21 @@ def test_a_program_that_replaced_itself_is_noticed_when_it_is_asked_for(known: K
     with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin and child.stdout
         assert child.stdout.readline() == b"one\n"
-        first = known.key(child.pid)
+        first = known.ask(child.pid)
         known.recheck(child.pid)
-        assert known.key(child.pid) == first, "it is the same program still"
+        assert known.ask(child.pid) == first, "it is the same program still"
         child.stdin.write(b"\n")
         child.stdin.flush()
         assert child.stdout.readline() == b"two\n"
         known.recheck(child.pid)
-        second = known.key(child.pid)
-        assert known.key(child.pid) == second != first
+        second = known.ask(child.pid)
+        assert known.ask(child.pid) == second != first
         child.stdin.write(b"\n")
     assert [fact.pid for fact in known.facts] == [child.pid] * 2
     assert "one" in known.facts[0].cmdline
     assert known.facts[1].cmdline == "sh -c echo two; read y; :"
     known.recheck(child.pid)
-    assert known.key(child.pid) == 0
+    assert known.ask(child.pid) == 0
 
 
 @pytest.mark.parametrize("kind", [Thread, Process])
@@ -204,15 +226,15 @@ def test_a_thread_id_that_is_used_again_gets_a_new_key(known: Known, kind: Calla
         pytest.skip(f"only root may choose the next thread id ({NS_LAST_PID})")
     for _ in range(TRIES):
         one = kind()
-        first = known.key(one.tid)
+        first = known.ask(one.tid)
         one.end()
         gone(one.tid)
         Path(NS_LAST_PID).write_text(str(one.tid - 1))
         other = kind()
         try:
             if other.tid == one.tid:
-                second = known.key(other.tid)
-                assert known.key(other.tid) == second
+                second = known.ask(other.tid)
+                assert known.ask(other.tid) == second
                 assert second > first
                 assert known.facts[-1].key == second
                 return
@@ -226,7 +248,7 @@ def test_few_comm_files_are_held_open(known: Known, monkeypatch: pytest.MonkeyPa
     threads = [Thread() for _ in range(4)]
     before = len(os.listdir("/proc/self/fd"))
     for thread in threads * 2:
-        assert known.key(thread.tid) > 0
+        assert known.ask(thread.tid) > 0
     assert len(os.listdir("/proc/self/fd")) == before + 2
     for thread in threads:
         thread.end()
@@ -238,7 +260,7 @@ def test_many_threads_ask_at_once(known: Known) -> None:
 
         def ask(tid: int) -> None:
             for _ in range(50):
-                keys[tid].add(known.key(tid))
+                keys[tid].add(known.ask(tid))
 
         askers = [threading.Thread(target=ask, args=(tid,)) for tid in list(keys) * 4]
         for asker in askers:
