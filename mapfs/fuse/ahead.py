@@ -3,13 +3,16 @@
 Each thread that demands pages of the file is followed by itself. Once its demands have run forward for a while, one is
 answered only when a window of pages behind it was pushed: else the thread would demand the very next page, and every
 page would cost a request. That wait is the window's, a millisecond or so with `auto`, and spent by threads of this
-module, so that nobody else waits for it. Windows double as long as the thread goes on behind them, and begin anew where
+module, so that nobody else waits for it. From then on a window is pushed while the thread goes through the one before.
+Between two windows one page is left out: that it is demanded says how far the thread has come, as the kernel's own
+read-ahead has it from a flag of a page. Windows double as long as the thread goes on behind them, and begin anew where
 it does not: then what was pushed was not wanted, and it takes more demands in a row until the next.
 
 A source that has to be waited for is another matter: its demand is answered at once, and the window is read meanwhile.
 
-A push waits for the lock of a page whose READ is in flight, so a demand is held back only while nothing is pushed to
-its file: what is in flight is then answered by somebody else, and no two threads wait for each other.
+A push waits for the lock of a page whose READ is in flight. So a demand is held back only where nothing is pushed to
+its file but a window behind the demand: what is in flight in there is answered by somebody else, and no two threads
+wait for each other.
 """
 
 import contextlib
@@ -18,7 +21,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from mapfs.fuse import wire
@@ -46,78 +49,140 @@ Answer = Callable[[Demand, Buffer], None]
 class _Stream:
     """How one thread goes through a file. In pages."""
 
-    last: int  # where its last demand ended
-    next: int  # where the next one is expected: there, or behind the window
+    last: int = 0  # where its last demand ended
+    next: int = 0  # the page whose demand is waited for: all before it were demanded, pushed, or are being pushed
+    end: int = 0  # where the window behind that page ends; not behind it: there is none
     run: int = 0
     needed: int = _RUN
-    window: int = 0  # the size of the last one that was pushed, 0: none
+    window: int = 0  # the size of the last one, 0: none
 
 
-@dataclass(slots=True)
-class _Window:
-    """What is being pushed; `demand` is answered with `data` when the last piece is done."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A demand that waits, with its answer."""
 
-    pieces: int
-    demand: Demand | None
+    demand: Demand
     data: Buffer
     answer: Answer
-    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True, eq=False)
+class _Window:
+    """Pages that are being pushed. Then `held` is answered, and `then` is pushed."""
+
+    stream: _Stream
+    pages: range
+    waits: bool = False  # whether a source that takes time is waited for: then no demand is held
+    held: _Held | None = None
+    then: range = range(0)
+    pieces: int = 0  # that are not done
+    missing: int | None = None  # the first page that could not be pushed
 
 
 class Follower:
     """Follows the demands of one file, at most `limit` bytes ahead. Called by pagers."""
 
     def __init__(self, ahead: "Ahead", node: FileNode, limit: int) -> None:
+        self.node = node
         self._ahead = ahead
-        self._node = node
         self._limit = max(1, limit // PAGE_SIZE)
         self._streams: dict[int, _Stream] = {}
         self._lock = threading.Lock()
-        self.busy = False
+        self._pushed: _Window | None = None  # there is one at a time
 
     def takes(self, demand: Demand, data: Buffer, answer: Answer) -> bool:
         """Whether `demand`, to be answered with `data`, is answered later, by `answer`, behind a window."""
-        window = self._next(demand)
-        if window is None:
-            return False
-        self._ahead.push(self, self._node, window, demand, data, answer)
-        return True
+        with self._lock:
+            stream, end = self._reached(demand)
+            if stream is None:
+                return False
+            held, pushed = _Held(demand, data, answer), self._pushed
+            if pushed is not None:
+                if pushed.stream is not stream or pushed.pages.start < end or pushed.held or pushed.waits:
+                    return False
+                pushed.held, pushed.then = held, self._behind(stream)  # it was quicker than that window
+                return True
+            if stream.end > end:
+                window = _Window(stream, self._behind(stream))
+                return self._push(window)
+            window = _Window(stream, self._window(stream, end), held=held)
+            stream.next = stream.end = window.pages.stop
+            window.then = self._behind(stream)
+            return self._push(window)
 
     def waited(self, demand: Demand) -> None:
         """`demand` was answered by a source that takes time."""
-        window = self._next(demand) if demand.opcode == wire.READ else None
-        if window is not None:
-            self._ahead.push(self, self._node, window, None, b"", _no_answer)
+        if demand.opcode != wire.READ:
+            return
+        with self._lock:
+            stream, end = self._reached(demand)
+            if stream is not None and self._pushed is None:
+                window = _Window(stream, self._window(stream, end), waits=True)
+                stream.next = stream.end = window.pages.stop
+                self._push(window)
 
-    def _next(self, demand: Demand) -> range | None:
-        """The pages to push behind `demand`, where there are any, and nothing is pushed to the file now."""
+    def done(self, window: _Window, failed: int | None) -> None:
+        """A piece of `window` was pushed, or could not be: the page that it begins with."""
+        with self._lock:
+            if failed is not None:
+                window.missing = min(failed, window.missing or failed)
+            window.pieces -= 1
+            if window.pieces:
+                return
+            self._pushed = None
+            stream = window.stream
+            if window.missing is None or window.waits:
+                self._push(_Window(stream, window.then))
+            else:  # it is not in memory: it is read while nobody is held up
+                stream.end = min(stream.end, window.pages.stop)
+                self._push(_Window(stream, range(window.missing, window.pages.stop), waits=True))
+        if window.held is not None:
+            window.held.answer(window.held.demand, window.held.data)
+
+    def _push(self, window: _Window) -> bool:
+        """Begins with it, where it has pages; whether a demand is held for it."""
+        if not window.pages:
+            return False
+        self._pushed = window
+        self._ahead.push(self, window)
+        return window.held is not None
+
+    def _reached(self, demand: Demand) -> tuple[_Stream | None, int]:
+        """The stream of `demand`, if it has come to where something is to be pushed; and the page behind the demand."""
         first = demand.offset // PAGE_SIZE
         end = -(-(demand.offset + demand.size) // PAGE_SIZE)
-        with self._lock:
-            stream = self._streams.pop(demand.tid, None)
-            if stream is None:
-                stream = _Stream(end, end)
-                if len(self._streams) >= _STREAMS:
-                    self._streams.pop(next(iter(self._streams)))  # the one that was silent for longest
-            elif stream.last <= first <= stream.next + _NEAR:
-                stream.run += 1
-                if stream.window and first >= stream.next:  # else its pages are not there yet
-                    stream.needed = max(_RUN, stream.needed // 2)
-            else:
-                if stream.window:  # it did not get to the end of what was pushed
-                    stream.needed = min(_LONGEST_RUN, stream.needed * 2)
-                stream.run = stream.window = stream.next = 0
-            self._streams[demand.tid] = stream
-            stream.last, stream.next = end, max(stream.next, end)
-            last = -(-self._node.size // PAGE_SIZE)
-            if self.busy or stream.run < stream.needed or not end == stream.next < last:
-                return None
-            if self._node.writers or not self._ahead.room:
-                return None
-            stream.window = min(self._limit, stream.window * 2 or max(1, _FIRST // PAGE_SIZE))
-            stream.next = min(last, end + stream.window)
-            self.busy = True
-            return range(end, stream.next)
+        stream = self._streams.pop(demand.tid, None)
+        if stream is None:
+            stream = _Stream()
+            if len(self._streams) >= _STREAMS:
+                self._streams.pop(next(iter(self._streams)))  # the one that was silent for longest
+        elif stream.last <= first <= stream.next + _NEAR:
+            stream.run += 1
+            if stream.window and first >= stream.next:  # else its pages are not there yet
+                stream.needed = max(_RUN, stream.needed // 2)
+        else:
+            if stream.window:  # it did not get to the end of what was pushed
+                stream.needed = min(_LONGEST_RUN, stream.needed * 2)
+            stream.run = stream.window = stream.next = stream.end = 0
+        self._streams[demand.tid] = stream
+        stream.last = end
+        if end <= stream.next:
+            return None, end
+        stream.next = max(end, stream.end)
+        if stream.run < stream.needed or self.node.writers or not self._ahead.room:
+            return None, end
+        return stream, end
+
+    def _window(self, stream: _Stream, start: int) -> range:
+        """The next window, from the page `start` on; empty at the end of the file."""
+        stream.window = min(self._limit, stream.window * 2 or max(1, _FIRST // PAGE_SIZE))
+        return range(start, max(start, min(-(-self.node.size // PAGE_SIZE), start + stream.window)))
+
+    def _behind(self, stream: _Stream) -> range:
+        """The next window, behind the page that is waited for."""
+        window = self._window(stream, stream.next + 1)
+        stream.end = max(stream.end, window.stop)
+        return window
 
 
 def _at_hand(source: Source, offset: int, size: int) -> bool:
@@ -125,10 +190,6 @@ def _at_hand(source: Source, offset: int, size: int) -> bool:
     last = (offset + size - 1) // PAGE_SIZE * PAGE_SIZE
     near, far = (source.try_read(at, min(PAGE_SIZE, offset + size - at)) for at in (offset, last))
     return near is not None and far is not None
-
-
-def _no_answer(_: Demand, __: Buffer) -> None:
-    """Of a demand that was answered before."""
 
 
 class Ahead:
@@ -165,16 +226,16 @@ class Ahead:
             self._jobs.put(self._look)
         return self._room
 
-    def push(
-        self, follower: Follower, node: FileNode, pages: range, demand: Demand | None, data: Buffer, answer: Answer
-    ) -> None:
-        """Has `pages` pushed, and answers `demand` then. Does not wait."""
-        offset, end = pages.start * PAGE_SIZE, min(pages.stop * PAGE_SIZE, node.size)
-        step = _PIECE if demand is not None else end - offset  # a server is asked once
+    def push(self, follower: Follower, window: _Window) -> None:
+        """Has the pages of `window` pushed, and says so. Does not wait."""
+        node = follower.node
+        offset, end = window.pages.start * PAGE_SIZE, min(window.pages.stop * PAGE_SIZE, node.size)
+        whole = window.waits or node.source is None or node.source.backing_fd is None
+        step = end - offset if whole else _PIECE  # a server is asked once, and one interpreter makes bytes no faster
         pieces = [(at, min(step, end - at)) for at in range(offset, end, step)]
-        window = _Window(len(pieces), demand, data, answer)
+        window.pieces = len(pieces)
         for piece in pieces:
-            self._jobs.put(lambda piece=piece: self._piece(follower, node, window, *piece))  # type: ignore[misc]
+            self._jobs.put(partial(self._piece, follower, window, *piece))
 
     def _start(self) -> None:
         for number in range(len(os.sched_getaffinity(0))):
@@ -196,30 +257,22 @@ class Ahead:
     def _look(self) -> None:
         self._room = not memory_is_short()
 
-    def _piece(self, follower: Follower, node: FileNode, window: _Window, offset: int, size: int) -> None:
-        if node.source is not None:
+    def _piece(self, follower: Follower, window: _Window, offset: int, size: int) -> None:
+        pushed = False
+        if follower.node.source is not None:
             with contextlib.suppress(Exception):  # whatever the source raises: whoever demands the page is told
-                self._fill(node, window, offset, size)
-        with window.lock:
-            window.pieces -= 1
-            last = not window.pieces
-        if last:
-            follower.busy = False
-            if window.demand is not None:
-                window.answer(window.demand, window.data)
+                pushed = self._fill(follower.node, offset, size, waits=window.waits)
+        follower.done(window, None if pushed else offset // PAGE_SIZE)
 
-    def _fill(self, node: FileNode, window: _Window, offset: int, size: int) -> None:
+    def _fill(self, node: FileNode, offset: int, size: int, *, waits: bool) -> bool:
         generation = node.generation
         with node.using() as source:
-            if window.demand is not None and self._spliced(node, source, generation, offset, size):
-                return
+            if not waits and self._spliced(node, source, generation, offset, size):
+                return True
             found = source.try_read(offset, size)
-            if found is None and window.demand is None:
-                if source.hold(offset, size) > 0:  # slow on purpose: each demand is to be seen waiting
-                    return
+            if found is None and waits and not source.hold(offset, size) > 0:  # slow on purpose: to be seen waiting
                 found = source.read(offset, size)
-            if found is not None:
-                put(self._notifier, node, generation, offset, checked(found, size))
+            return found is not None and put(self._notifier, node, generation, offset, checked(found, size)) is None
 
     def _spliced(self, node: FileNode, source: Source, generation: int, offset: int, size: int) -> bool:
         """Pushes what the source's descriptor has in memory; False where that cannot be done."""

@@ -1,5 +1,6 @@
 """`prefetch=`: a file whose demands run forward is pushed ahead; what is served is the same, and nobody else is affected."""
 
+import itertools
 import mmap
 import os
 import time
@@ -48,6 +49,16 @@ def test_forward_demands_are_pushed_ahead_and_get_the_right_pages(mount: Mounter
     assert counted(events, "push") >= PAGES - reads
     pushes = [event["pages"] for event in events if event["op"] == "push"]
     assert max(pushes) > 32, "windows grow"
+    assert daemon.umount() == 0
+
+
+@pytest.mark.parametrize("kind", ["pages", "file"])
+def test_one_page_is_left_out_between_two_windows_and_none_comes_twice(mount: Mounter, data: Path, kind: str) -> None:
+    daemon = mount(f"data={f'file:{data}' if kind == 'file' else f'pages:{PAGES}p'},prefetch=64p")
+    client("touch", daemon.file("data"), f"0-{PAGES - 1}")
+    assert times(daemon) == dict.fromkeys(range(-(-os.stat(daemon.file("data")).st_size // PAGE)), 1)
+    reads = [event["page"] for event in daemon.events() if event["op"] == "read"]
+    assert [after - before for before, after in itertools.pairwise(reads)][:7] == [1, 1, 1, 1, 33, 65, 65]
     assert daemon.umount() == 0
 
 
