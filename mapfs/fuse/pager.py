@@ -60,9 +60,7 @@ class Pagers:
         self._idling = Idling(device, options.spin, low_latency=options.low_latency)
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
-        self._idle = 0
-        self._count = 0
-        self._started = 0
+        self._idle = self._count = self._started = 0
         self._queued: deque[Demand] = deque()
         self._inflight: dict[int, Demand] = {}
         self._closing = False
@@ -315,6 +313,9 @@ class Pagers:
 
     def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
         """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""
+        if opcode in wire.REFUSED:
+            self.reply(unique, b"", wire.REFUSED[opcode])
+            return
         if opcode != wire.INTERRUPT:
             self._outlet.forward(message, opcode, unique)
             return

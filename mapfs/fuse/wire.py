@@ -1,13 +1,14 @@
 """The layouts of the FUSE protocol that mapfs reads and writes itself, from linux/fuse.h. Pure: no I/O.
 
 A request is a header and a body; a reply is a header and a body; both are in the byte order of the machine.
-mapfs answers what concerns the bytes of files (READ, WRITE, FALLOCATE, LSEEK, and INTERRUPT of these);
+mapfs answers what concerns the bytes of files (READ, WRITE, FALLOCATE, LSEEK, and INTERRUPT of these), and REFUSED;
 everything else goes to libfuse as it is, and comes back as it is, but for the reply to INIT, where mapfs says
 what the kernel may do by itself, and that to OPEN of a file whose pages the kernel is to take from its backing.
 Notifications are messages of mapfs that nobody asked for: a header with unique 0 and the code in place of an
 error.
 """
 
+import errno
 import struct
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ FORGET = 2
 OPEN = 14
 READ = 15
 WRITE = 16
+FLUSH = 25
 INIT = 26
 CREATE = 35
 INTERRUPT = 36
+IOCTL = 39
 BATCH_FORGET = 42
 FALLOCATE = 43
 LSEEK = 46
@@ -28,6 +31,10 @@ OF_BYTES = frozenset({READ, WRITE, FALLOCATE, LSEEK})
 NOTIFY_INVALIDATE = 2
 NOTIFY_INVALIDATE_ENTRY = 3
 NOTIFY_STORE = 4
+#: What is answered at once, with an errno: what is written is stored when it comes, so close(2) has nothing to ask for,
+#: and the kernel need not come again for any file (ENOSYS); there are no ioctls, but programs ask each file that they
+#: open whether it is a terminal.
+REFUSED = {FLUSH: errno.ENOSYS, IOCTL: errno.ENOTTY}
 #: Requests that nobody answers.
 UNANSWERED = frozenset({FORGET, INTERRUPT, BATCH_FORGET})
 

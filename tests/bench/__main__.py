@@ -20,6 +20,7 @@ from tests.bench.plan import TARGETS, Content
 from tests.bench.processes import BenchError
 from tests.bench.results import results_of
 from tests.bench.views import measure_views
+from tests.bench.warming import Warming
 
 _ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def _writable(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
     return path
 
 
-PARTS = ("targets", "growth", "views")
+PARTS = ("targets", "warming", "growth", "views")
 
 
 @click.command()
@@ -81,6 +82,8 @@ def main(
         if "targets" in parts:
             results |= _targets(places, settings)
             results["machine"] = machine.describe(Path(disk))
+        if "warming" in parts:
+            results["warming"] = Warming(places.scratch, _say).run(max(1, pages // 2), rounds)
         if "growth" in parts:
             results["growth"] = Growth(places.scratch, Path(disk), _say).run(events, files)
         if "views" in parts:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.growth import HEADING, table_of
+from tests.bench import growth, warming
 from tests.bench.report import VIEWS, report, table, views
 
 _TRUST = "## How far to trust this\n"
@@ -18,7 +18,7 @@ _HEAD = """\
 This file is written by `scripts/bench --write`; change the program in tests/bench, not the file.
 
 `scripts/bench` measures mapfs on the machine that it runs on and prints the tables below. `--rounds N`, `--pages N` and
-`--sequential SIZE` say how much of it, `--only targets`, `--only growth` or `--only views` which part (`--write` keeps the
+`--sequential SIZE` say how much of it, `--only targets`, `warming`, `growth` or `views` which part (`--write` keeps the
 others as they are), `--target NAME` which targets, `--json FILE` writes every number of every round. It needs a C
 compiler and the right to mount, and takes about {minutes}. Keep the machine quiet meanwhile.
 
@@ -57,6 +57,10 @@ where there is no other it competes. Untraced mounts have a recorder too, which 
 
 Each run is checked: every page had the right bytes, every random touch was one request, and the trace holds one
 event for each page touched, no more, no fewer and none lost. A wrong count ends the benchmark.
+
+*Warming* compares a run of which nothing is in the page cache with the same run on a new mount, once `mapfs warm` has
+pushed what a trace of the first one says. The start of a program is timed from fork(2) to wait(2); `mapfs run` itself,
+which mounts, pushes and tells, takes the time that stands beside it.
 
 The long traces of the last table are made up (tests/bench/traces.py), consistent, of the tier kernel, and lie on tmpfs,
 so that no disk is measured: fifty files of twice the size of the page cache, twenty processes of two threads, cold pages first and re-faults later, errors, and
@@ -113,7 +117,8 @@ def document(results: dict[str, Any], before: str, minutes: str) -> str:
 
 #: part of the results: the heading of its section, and what makes it
 _PARTS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], str]]] = {
-    "growth": (HEADING, lambda rows: table_of(rows, table)),
+    "warming": (warming.HEADING, lambda rows: warming.table_of(rows, table)),
+    "growth": (growth.HEADING, lambda rows: growth.table_of(rows, table)),
     "views": (VIEWS, views),
 }
 

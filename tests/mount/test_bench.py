@@ -113,6 +113,21 @@ def test_what_costs_as_work_grows_is_measured(tmp_path: Path) -> None:
     assert out.count("Flat: ") == 4
 
 
+def test_what_a_plan_is_worth_is_measured(tmp_path: Path) -> None:
+    scratch, said = tmp_path / "scratch", tmp_path / "bench.json"
+    scratch.mkdir()
+    with _start(scratch, "--only", "warming", "--json", str(said)) as bench:
+        out, err = bench.communicate(timeout=WITHIN * 6)
+    assert bench.returncode == 0, err
+    assert list(scratch.iterdir()) == []
+    rows = json.loads(said.read_text())["warming"]
+    assert [row["what"].split()[0] for row in rows] == ["25", "SQLite,", "`python3", "`python3"][: len(rows)]
+    for row in rows:
+        assert _not_positive(row) <= {"limit", "promise", "met"}, row
+    assert rows[0]["without_ns"] > 25 * 5e6, "each of the pages took its 5 ms"
+    assert out.startswith("## Warming")
+
+
 def _sizes() -> list[tuple[str, int]]:
     page = os.sysconf("SC_PAGE_SIZE")
     return [("1.0 MiB", (1 << 20) // page), *((size, 2000) for size in ("1.0 GiB", "32.0 GiB", "1.0 TiB"))]

@@ -1,8 +1,10 @@
 """What a mount lists, and how it behaves as a file system."""
 
 import errno
+import fcntl
 import mmap
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import pytest
 from mapfs.sources.pages import page_bytes
 from tests.conftest import Mounter
 from tests.support import ROOT, WITHIN, Daemon, client, wait_until
+
+FS_IOC_GETVERSION = 0x80087601  # linux/fs.h
 
 
 def test_the_default_tree_shows_every_kind(mount: Mounter) -> None:
@@ -263,6 +267,31 @@ def test_changes_below_a_mirror_are_seen_within_the_attribute_timeout(mount: Mou
     wait_until(lambda: content() == b"new", "the file that took its place", 5)
     os.unlink(backing / "file")
     wait_until(lambda: not os.path.exists(path), "the name that is gone", 5)
+
+
+def test_a_name_that_was_missing_is_found_within_the_timeout(mount: Mounter, backing: Path) -> None:
+    daemon = mount(f"m=dir:{backing},rw")
+    made_outside, made_inside = Path(daemon.file("m/outside")), Path(daemon.file("m/inside"))
+    assert not made_outside.exists() and not made_inside.exists()
+    made_inside.write_bytes(b"x")
+    assert made_inside.read_bytes() == b"x", "what is made through the mount is there at once"
+    (backing / "outside").write_bytes(b"x")
+    wait_until(made_outside.exists, "the name that was made below")
+    made_inside.unlink()
+    assert not made_inside.exists()
+
+
+def test_a_file_is_no_terminal_and_its_closing_asks_nobody(mount: Mounter, backing: Path) -> None:
+    daemon = mount(f"m=dir:{backing},rw")
+    for name in ("m/made", ".mapfs/stats"):
+        fd = os.open(daemon.file(name), os.O_RDWR | os.O_CREAT if name == "m/made" else os.O_RDONLY)
+        assert not os.isatty(fd)
+        with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOTTY))):
+            fcntl.ioctl(fd, FS_IOC_GETVERSION, bytes(8))
+        os.close(fd)
+    Path(daemon.file("m/made")).write_bytes(b"stored")
+    assert (backing / "made").read_bytes() == b"stored"
+    assert daemon.umount() == 0
 
 
 def test_reopening_keeps_the_pages_of_what_stayed_and_drops_those_of_what_changed(
