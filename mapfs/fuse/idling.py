@@ -70,7 +70,7 @@ class Idling:
         self._poller = select.poll()
         self._poller.register(device, select.POLLIN)
         self._left = self._pause = 1  # calls of `judge` until the next look at the CPUs; and after that to the next
-        os.set_blocking(device, not self._spin and not low_latency)
+        self._wait(not self._spin and not low_latency)
 
     def look(self) -> None:
         """The device was looked at and has no request. Returns when it is to be read again."""
@@ -79,7 +79,7 @@ class Idling:
         if now - self.since < self._spin:
             os.sched_yield()
         elif self._adapts:
-            os.set_blocking(self._device, True)
+            self._wait(True)
             self._left = self._pause = 1
         else:
             self._sleep()
@@ -88,8 +88,18 @@ class Idling:
         """After each EACH answers, the last of them to the thread `tid`."""
         self._left -= 1
         if self._adapts and self._left <= 0:
-            os.set_blocking(self._device, _cpu_of(tid) == _own_cpu())
+            self._wait(_cpu_of(tid) == _own_cpu())
             self._left = self._pause = min(2 * self._pause, _LONGEST)
+
+    def rest(self) -> None:
+        """Until there is a request: libfuse was given one, and needs the CPU and the interpreter to answer it."""
+        if not self._waits:
+            self._sleep()
+
+    def _wait(self, waits: bool) -> None:
+        """Whether read(2) waits for a request."""
+        self._waits = waits
+        os.set_blocking(self._device, waits)
 
     def _sleep(self) -> None:
         """Until there is a request, or the mount ended."""

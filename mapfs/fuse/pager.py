@@ -172,6 +172,7 @@ class Pagers:
             if opcode != wire.READ:
                 if opcode not in wire.OF_BYTES:
                     self._relay(view[:length], opcode, unique, handle)
+                    idling.rest()
                 elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
                     return demand
                 continue
@@ -225,12 +226,11 @@ class Pagers:
 
     def _taken(self, message: memoryview, opcode: int) -> Demand | None:
         """The WRITE, FALLOCATE or LSEEK in `message`; None where it is no page file's, and was seen to."""
-        arrived = time.monotonic_ns()
         unique = wire.REQUEST.unpack_from(message)[2]
         handle = wire.HANDLE.unpack_from(message, wire.REQUEST.size)[0]
         file = self._files.handles.get(handle)
         if file is not None:
-            return demand_of(message, opcode, file, arrived)
+            return demand_of(message, opcode, file, time.monotonic_ns())
         if opcode == wire.WRITE:
             data = bytes(message[wire.WRITE_REQUEST_SIZE :])
             self._outlet.control(unique, handle, 0, len(data), data)

@@ -89,6 +89,13 @@ def test_a_time_that_was_chosen_stays(device: int) -> None:
     assert not os.get_blocking(device)
 
 
+def test_libfuse_is_given_time_without_a_look(device: int) -> None:
+    one = Idling(device, AUTO, low_latency=False)
+    one.rest()
+    assert os.read(device, 1) == b"x", "returns when there is a request, and takes none"
+    assert not os.get_blocking(device), "and goes on as before"
+
+
 @needs_root
 def test_the_cpus_are_kept_awake_as_long_as_requests_come(device: int) -> None:
     one = Idling(device, AUTO, low_latency=True)
