@@ -39,7 +39,7 @@ _FIRST = 128 << 10  # bytes of the first window
 _RUN, _LONGEST_RUN = 4, 64  # demands in a row before something is pushed: at first, and after much that was in vain
 _NEAR = 32  # pages by which a demand may lie behind the last one, or its window, and still be the next
 _STREAMS = 64  # threads that are followed in one file
-_PIECE = 512 << 10  # bytes that one thread pushes of a window
+_PIECE = 512 << 10  # bytes that one thread pushes of a window, at the least
 _LOOK_EVERY = 1.0  # seconds between two looks at the memory
 
 Answer = Callable[[Demand, Buffer], None]
@@ -231,7 +231,9 @@ class Ahead:
         node = follower.node
         offset, end = window.pages.start * PAGE_SIZE, min(window.pages.stop * PAGE_SIZE, node.size)
         whole = window.waits or node.source is None or node.source.backing_fd is None
-        step = end - offset if whole else _PIECE  # a server is asked once, and one interpreter makes bytes no faster
+        # a server is asked once, one interpreter makes bytes no faster, and one CPU is the client's
+        parts = 1 if whole else max(1, len(os.sched_getaffinity(0)) - 1)
+        step = max(_PIECE, -(-(end - offset) // parts // PAGE_SIZE) * PAGE_SIZE)
         pieces = [(at, min(step, end - at)) for at in range(offset, end, step)]
         window.pieces = len(pieces)
         for piece in pieces:

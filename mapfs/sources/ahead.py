@@ -6,7 +6,7 @@ from mapfs.errors import SpecError
 from mapfs.units import PAGE_SIZE, parse_size
 
 OPTIONS = frozenset({"prefetch"})
-AUTO = 2 << 20  # bytes: about a millisecond of pushing
+AUTO = 4 << 20  # bytes: two milliseconds of pushing
 _LARGEST = 1 << 30
 
 
