@@ -182,7 +182,8 @@ class Reader:
         return serial
 
     def _past_hole(self) -> int:
-        for serial in range(self.next + 1, self.next + self.ring.slots):
-            if self.ring.stored(serial) >= serial:
+        first = self.next + 1
+        for serial, (stored,) in enumerate(_SERIAL.iter_unpack(self.ring.copy(first, self.ring.slots - 1)), first):
+            if stored >= serial:
                 return serial
         return self.next
