@@ -139,9 +139,11 @@ class Store:
             _make_way(path, replace=replace)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a crash of mapfs loses nothing; one of the machine may
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(
+                f"PRAGMA application_id = {APPLICATION_ID}"
+            )  # into the file itself: the rest may stay in WAL
+            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
             self._db.executescript(SCHEMA)
             self._db.executemany("INSERT INTO ops VALUES (?, ?)", OPS.items())

@@ -1,6 +1,9 @@
 """A trace: what goes in comes out, and only a trace is ever replaced."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from mapfs.trace.events import (
 from mapfs.trace.facts import EventsWanted, ReasonFact
 from mapfs.trace.reader import has_ended, is_mount, open_trace, trace_events
 from mapfs.trace.store import APPLICATION_ID, Store
+from tests.support import WITHIN
 from tests.unit.samples import FILE, MOUNT, THREAD, WALL_OFFSET, event
 
 OTHER = msgspec.structs.replace(FILE, id=2, path="c\ud7ffd", size=5000, generation=2)
@@ -254,9 +258,10 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_force_replaces_what_a_killed_recorder_left(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    filled(str(path)).connection.close()
-    (tmp_path / "trace-wal").write_bytes(b"left over")
-    (tmp_path / "trace-shm").write_bytes(b"left over")
+    code = "import os, sys; from mapfs.trace.store import Store; s = Store(sys.argv[1]); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=WITHIN)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "trace-wal").stat().st_size > 0, "it never came to write the tables into the file itself"
     Store(str(path), replace=True).close(None)
     assert [one.name for one in tmp_path.iterdir()] == ["trace"]
 
