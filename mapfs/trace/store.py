@@ -220,7 +220,8 @@ class Store:
             return
         with contextlib.suppress(sqlite3.OperationalError):  # somebody reads it: it stays in WAL, whole all the same
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._db.execute("PRAGMA journal_mode = DELETE")
+            # MEMORY: leaves the WAL as DELETE does, and no journal for whoever opens it if this is killed now
+            self._db.execute("PRAGMA journal_mode = MEMORY")
         self._db.close()
 
     @property

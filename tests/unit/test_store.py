@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inotify_simple import INotify, flags  # type: ignore[import-untyped] # it ships no types
 
 from mapfs.errors import TraceError
 from mapfs.trace.events import (
@@ -264,6 +265,16 @@ def test_force_replaces_what_a_killed_recorder_left(tmp_path: Path) -> None:
     assert (tmp_path / "trace-wal").stat().st_size > 0, "it never came to write the tables into the file itself"
     Store(str(path), replace=True).close(None)
     assert [one.name for one in tmp_path.iterdir()] == ["trace"]
+
+
+def test_a_recorder_that_is_killed_in_its_last_step_leaves_no_journal(tmp_path: Path) -> None:
+    """It could only be rolled back by who may write: a trace is opened for reading."""
+    store = filled(str(tmp_path / "trace"))
+    with INotify() as watch:
+        watch.add_watch(tmp_path, flags.CREATE)
+        store.close(1)
+        assert [event.name for event in watch.read(timeout=0)] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["trace"]
 
 
 def other_database(path: Path) -> None:
