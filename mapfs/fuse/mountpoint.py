@@ -19,7 +19,7 @@ def prepare(path: str, warn: Callable[[str], None], *, nonempty: bool) -> tuple[
     real = real_mount_path(path)
     if _left(real):
         unmount(real, lazy=True)
-        warn(f"{path} was left by a daemon that was killed; it is mounted anew")
+        warn(f"{path} was left by a daemon that was killed; it is detached")
     _refuse_mounted(path, real)
     try:
         os.mkdir(real)

@@ -24,18 +24,20 @@ def script() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def run(script: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(script: Path, *command: str, scratch: Path) -> subprocess.CompletedProcess[str]:
     prefix = ["setpriv", f"--reuid={_NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
     return subprocess.run(
         [*prefix, script, *command], capture_output=True, text=True, timeout=2 * WITHIN, stdin=subprocess.DEVNULL,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DOCKER_HOST": "unix:///nonexistent"}, check=False,
-        cwd="/",
+        check=False, cwd="/",
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DOCKER_HOST": "unix:///nonexistent", "TMPDIR": str(scratch)},
     )  # fmt: skip
 
 
 def test_a_plain_user_without_docker_is_told_so(script: Path) -> None:
-    before = set(Path("/var/tmp").glob("mapfs-containers.*"))
-    done = run(script, "true")
+    scratch = script.parent / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o777)
+    done = run(script, "true", scratch=scratch)
     assert (done.returncode, done.stdout) == (69, "")
     assert done.stderr == "containers: there is no docker that works, and only root can start one; start docker\n"
-    assert set(Path("/var/tmp").glob("mapfs-containers.*")) == before
+    assert list(scratch.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from mapfs.fuse.device import mounted_at
 from mapfs.trace.reader import has_ended, open_trace, trace_events
-from tests.containers.docker import SHARED, Docker
+from tests.containers.docker import SHARED, USER, Docker
 from tests.support import mapfs, wait_until
 
 pytestmark = pytest.mark.timeout(1200)  # the first test of all pays for the image
@@ -151,7 +151,7 @@ def test_a_daemon_that_is_killed_is_started_again_on_the_same_mount_point(docker
         # the very same container again
         docker("start", daemon.id)
         daemon.wait_answering(shared / "mnt")
-        assert any("was left by a daemon that was killed; it is mounted anew" in line for line in daemon.log)
+        assert any("was left by a daemon that was killed; it is detached" in line for line in daemon.log)
         stays.wait_health("healthy")
         with docker.client(shared, "data") as after:
             assert after.touch(1, 9) == [1, 9]
@@ -160,6 +160,16 @@ def test_a_daemon_that_is_killed_is_started_again_on_the_same_mount_point(docker
                 ("COLD", 9, after.id),
             ]
         daemon.wait_health("healthy")
+
+
+def test_only_the_user_of_the_daemon_commands_it_from_another_container(docker: Docker, shared: Path) -> None:
+    docker.mount(shared, "data=pages:100p")
+    seen = ("--mount", f"type=bind,source={shared},target={SHARED},bind-propagation=rslave")
+    order = ("drop", f"{SHARED}/mnt/data")
+    refused = docker.run(*order, options=(*seen, "--user", "2000"), check=False)
+    assert refused.returncode == 1
+    assert refused.stderr == f"mapfs: {SHARED}/mnt takes orders only from the user who made it, and from root\n"
+    assert docker.run(*order, options=(*seen, "--user", str(USER))).returncode == 0
 
 
 def test_the_health_check_tells_a_daemon_that_hangs(docker: Docker, shared: Path) -> None:

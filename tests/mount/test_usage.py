@@ -273,7 +273,7 @@ def test_a_restart_mounts_over_what_a_killed_daemon_left(mount: Mounter) -> None
     first.process.kill()
     first.wait_end()
     second = mount("pages=pages:4p")
-    assert "was left by a daemon that was killed; it is mounted anew" in second.lines[0]
+    assert "was left by a daemon that was killed; it is detached" in second.lines[0]
     assert client("touch", second.file("pages"), "3")["numbers"] == [3]
     with pytest.raises(OSError, match="not connected"):
         os.pread(kept, 1, 0)
