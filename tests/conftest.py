@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,21 @@ from mapfs.fuse.device import TYPE, mount_points
 from tests.support import ROOT, WITHIN, Daemon
 
 Mounter = Callable[..., Daemon]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """The last lines say what was skipped, and why: in a summary that nobody reads, a skipped test looks passed."""
+    yield
+    reasons = Counter(
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple | list) else report.longrepr).removeprefix(
+            "Skipped: "
+        )
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    terminalreporter.write_line("skipped:" if reasons else "skipped: nothing")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"  {count} {'test' if count == 1 else 'tests'}: {reason}")
 
 
 @pytest.fixture

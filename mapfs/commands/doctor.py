@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes.util
+import errno
 import mmap
 import os
 import platform
@@ -11,19 +12,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import click
 import msgspec
 
 from mapfs.errors import MapfsError
 from mapfs.fuse import device
+from mapfs.fuse.asking import outcome
 from mapfs.running import namespace
 from mapfs.trace.evidence import tiers
-from mapfs.trace.reader import mount_events, mount_stats
+from mapfs.trace.reader import STATS, mount_events, mount_stats
 from mapfs.units import PAGE_SIZE, format_ns
 from mapfs.views.terminal import wants_colour
 
 _TRIAL = 10.0  # seconds for the trial mount
+_ANSWER = 5.0  # seconds for a mount that is asked
 _MARKS = {"ok": ("ok", "32"), "no": ("NO", "1;31"), "note": ("--", "33")}
 _SHOWN = {
     tiers.KERNEL: "who shares a page, who waits for another's request, faults and reads apart, and evictions",
@@ -42,13 +46,14 @@ class Finding:
 
 
 @click.command(short_help="Say what is possible here, and the remedy for what is not.")
+@click.option("--mounts", is_flag=True, help="Ask the mounts that there are instead, as a health check does.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(as_json: bool) -> None:
+def command(mounts: bool, as_json: bool) -> None:
     """Look at the FUSE device, fusermount3, the kernel and this user's rights, and try a mount.
 
-    Exit code 1 if mapfs cannot mount here.
+    Exit code 1 if mapfs cannot mount here; with --mounts, if a mount does not answer, or there is none.
     """
-    findings = list(_findings())
+    findings = list(_mounts() if mounts else _findings())
     if as_json:
         click.echo(msgspec.json.encode([asdict(finding) for finding in findings]))
     else:
@@ -141,6 +146,26 @@ def evidence() -> Iterator[Finding]:
             yield Finding("ok" if tier != tiers.REQUESTS_ALONE else "note", f"evidence: {tier}, {_SHOWN[tier]}")
             return
         yield Finding("note", f"no evidence of the tier {tier}: {error.why}", error.remedy)
+
+
+def _mounts() -> Iterator[Finding]:
+    """Whether each mount answers: its pagers, its control plane and its recorder, all of which `.mapfs/stats` needs."""
+    asked = 0
+    for mount in device.mount_points():
+        if mount.type != device.TYPE:
+            continue
+        started = time.monotonic_ns()
+        code = outcome(lambda path=mount.path: Path(path, STATS).read_bytes(), _ANSWER)  # type: ignore[misc] # its default
+        asked += code != errno.EACCES
+        if code == 0:
+            yield Finding("ok", f"{mount.path} answers, in {format_ns(time.monotonic_ns() - started)}")
+        elif code == errno.EACCES:
+            yield Finding("note", f"{mount.path} is another user's", "who made it can ask it")
+        else:
+            why = f" within {_ANSWER:.0f} s" if code is None else f": {os.strerror(code)}"
+            yield Finding("no", f"{mount.path} does not answer{why}", f"mapfs umount {mount.path} ends it")
+    if not asked:
+        yield Finding("no", "there is no mount of mapfs to ask", "mapfs mount makes one")
 
 
 def _others() -> Iterator[Finding]:

@@ -91,7 +91,7 @@ class Mount:
             stack.callback(
                 signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             )
-            self._path, made = mountpoint.prepare(self.options.mountpoint, nonempty=self.options.nonempty)
+            self._path, made = mountpoint.prepare(self.options.mountpoint, self._warn, nonempty=self.options.nonempty)
             if made:
                 stack.callback(mountpoint.remove, self._path)
             ring = Ring()

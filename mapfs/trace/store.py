@@ -139,9 +139,10 @@ class Store:
             _make_way(path, replace=replace)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")  # a crash of mapfs loses nothing; one of the machine may
+            # into the file itself: the rest may stay in the WAL
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
             self._db.executescript(SCHEMA)
             self._db.executemany("INSERT INTO ops VALUES (?, ?)", OPS.items())
@@ -218,7 +219,8 @@ class Store:
             return
         with contextlib.suppress(sqlite3.OperationalError):  # somebody reads it: it stays in WAL, whole all the same
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._db.execute("PRAGMA journal_mode = DELETE")
+            # MEMORY: leaves the WAL as DELETE does, and no journal for whoever opens it if this is killed now
+            self._db.execute("PRAGMA journal_mode = MEMORY")
         self._db.close()
 
     @property

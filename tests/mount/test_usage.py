@@ -1,5 +1,6 @@
 """Bad input: one clear sentence, the right exit code, nothing mounted and nothing left behind."""
 
+import json
 import os
 import re
 import signal
@@ -242,6 +243,52 @@ def test_doctor_finds_a_working_machine() -> None:
     done = mapfs("doctor")
     assert "one touch is one request, by the right process" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def _asked(path: str) -> tuple[str, str]:
+    """What `doctor --mounts` finds of the mount at `path`: others may be there, too."""
+    done = mapfs("doctor", "--mounts", "--json", check=False)
+    (found,) = [each for each in json.loads(done.stdout) if each["what"].startswith(f"{path} ")]
+    assert found["state"] == "ok" or done.returncode == 1
+    return found["state"], found["what"].removeprefix(f"{path} ")
+
+
+def test_doctor_asks_the_mounts_that_there_are(mount: Mounter) -> None:
+    daemon = mount("pages=pages:4p")
+    state, what = _asked(daemon.path)
+    assert (state, what.split(",")[0]) == ("ok", "answers")
+    assert daemon.all_events() == []
+    daemon.process.send_signal(signal.SIGSTOP)
+    assert _asked(daemon.path) == ("no", "does not answer within 5 s")
+    daemon.process.send_signal(signal.SIGCONT)
+    assert _asked(daemon.path)[0] == "ok"
+    daemon.process.kill()
+    daemon.wait_end()
+    assert _asked(daemon.path) == ("no", "does not answer: Transport endpoint is not connected")
+
+
+def test_a_restart_mounts_over_what_a_killed_daemon_left(mount: Mounter) -> None:
+    first = mount("pages=pages:4p")
+    kept = os.open(first.file("pages"), os.O_RDONLY)
+    first.process.kill()
+    first.wait_end()
+    second = mount("pages=pages:4p")
+    assert "was left by a daemon that was killed; it is detached" in second.lines[0]
+    assert client("touch", second.file("pages"), "3")["numbers"] == [3]
+    with pytest.raises(OSError, match="not connected"):
+        os.pread(kept, 1, 0)
+    with pytest.raises(OSError, match="not connected"):
+        os.close(kept)
+    assert second.umount() == 0
+    assert mounted_at(second.path) is None
+
+
+def test_a_daemon_that_only_hangs_keeps_its_mount(mount: Mounter) -> None:
+    daemon = mount("pages=pages:4p")
+    daemon.process.send_signal(signal.SIGSTOP)
+    refused(1, "is mounted already (fuse.mapfs)", "mount", daemon.path, "pages=pages:4p")
+    daemon.process.send_signal(signal.SIGCONT)
+    assert client("touch", daemon.file("pages"), "1")["numbers"] == [1]
 
 
 def test_output_that_nobody_reads_any_more_is_no_error(mount: Mounter) -> None:

@@ -1,6 +1,9 @@
 """A trace: what goes in comes out, and only a trace is ever replaced."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inotify_simple import INotify, flags  # type: ignore[import-untyped] # it ships no types
 
 from mapfs.errors import TraceError
 from mapfs.trace.events import (
@@ -29,6 +33,7 @@ from mapfs.trace.events import (
 from mapfs.trace.facts import EventsWanted, ReasonFact
 from mapfs.trace.reader import has_ended, is_mount, open_trace, trace_events
 from mapfs.trace.store import APPLICATION_ID, Store
+from tests.support import WITHIN
 from tests.unit.samples import FILE, MOUNT, THREAD, WALL_OFFSET, event
 
 OTHER = msgspec.structs.replace(FILE, id=2, path="c\ud7ffd", size=5000, generation=2)
@@ -254,11 +259,22 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_force_replaces_what_a_killed_recorder_left(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    filled(str(path)).connection.close()
-    (tmp_path / "trace-wal").write_bytes(b"left over")
-    (tmp_path / "trace-shm").write_bytes(b"left over")
+    code = "import os, sys; from mapfs.trace.store import Store; s = Store(sys.argv[1]); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=WITHIN)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "trace-wal").stat().st_size > 0, "it never came to write the tables into the file itself"
     Store(str(path), replace=True).close(None)
     assert [one.name for one in tmp_path.iterdir()] == ["trace"]
+
+
+def test_a_recorder_that_is_killed_in_its_last_step_leaves_no_journal(tmp_path: Path) -> None:
+    """It could only be rolled back by who may write: a trace is opened for reading."""
+    store = filled(str(tmp_path / "trace"))
+    with INotify() as watch:
+        watch.add_watch(tmp_path, flags.CREATE)
+        store.close(1)
+        assert [event.name for event in watch.read(timeout=0)] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["trace"]
 
 
 def other_database(path: Path) -> None:
