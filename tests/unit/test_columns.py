@@ -134,7 +134,7 @@ def test_whatever_was_written_and_deleted_columns_are_what_sqlite_reads(
     with closing(made(str(tmp_path_factory.mktemp("columns") / "t"), size)) as db:
         for rows in (before, after):
             for copy in range(copies):
-                db.executemany(insert, [((row[0] + copy * 977) % (1 << 56), *row[1:]) for row in rows])
+                db.executemany(insert, [((row[0] + copy * 977) % (1 << 49), *row[1:]) for row in rows])
             db.executemany(f"DELETE FROM {table} WHERE serial % 977 = ?", [(serial % 977,) for serial in gone])
             db.commit()
         texts = [f"unicode({name})" if dict(TABLES[table])[name] == "TEXT" else name for name in wanted]
