@@ -1,7 +1,9 @@
 """The end of a mount that programs have stored something in, and what it asks of the system beyond the device."""
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mounter
-from tests.support import Client, Daemon, mapfs, wait_until
+from tests.support import WITHIN, Client, Daemon, client, mapfs, wait_until
 
 FAULTY = [sys.executable, "-m", "tests.faulty"]
 STORES = """
@@ -104,3 +106,55 @@ def test_read_ahead_beyond_the_kernels_offer_is_refused_in_a_sentence(mount: Mou
         assert one.end() == 0
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.wait_end() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides a file, in a namespace of its own")
+@pytest.mark.parametrize(
+    ("hidden", "sentence"),
+    [
+        ("$(command -v fusermount3)", "fusermount3 is not installed; install it with apt-get install fuse3"),
+        ("/dev/fuse", "cannot mount on {}: "),
+    ],
+)
+def test_what_a_mount_cannot_do_without_is_named(tmp_path: Path, hidden: str, sentence: str) -> None:
+    path = tmp_path / "mnt"
+    command = with_system(
+        f"mount --bind /dev/null {hidden}", sys.executable, "-m", "mapfs", "mount", str(path), "a=zero:1p"
+    )
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=WITHIN, stdin=subprocess.DEVNULL
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("mapfs: " + sentence.format(path))
+    assert not path.exists()
+
+
+def test_a_mount_point_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    done = mapfs("mount", str(tmp_path / ("long" * 100)), "a=zero:1p", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "cannot make the mount point" in done.stderr and "File name too long" in done.stderr
+
+
+def test_a_mount_takes_as_many_descriptors_as_it_may_have(mount: Mounter) -> None:
+    daemon = mount("p=pages:4p", command=["prlimit", "--nofile=64:256", sys.executable, "-m", "mapfs"])
+    assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (256, 256)
+
+
+def test_without_its_recorder_a_mount_says_of_what_it_cannot_tell(mount: Mounter) -> None:
+    """Pages are served on; what only the recorder knew is EIO and not an empty file."""
+    daemon = mount("p=pages:4p")
+    os.kill(daemon.stats()["recorder_pid"], signal.SIGKILL)
+    wait_until(lambda: unread(daemon, "stats"), "the recorder's end is seen")
+    assert unread(daemon, "metrics")
+    assert unread(daemon, "events")
+    assert client("touch", daemon.file("p"), "3")["numbers"] == [3]
+
+
+def unread(daemon: Daemon, name: str) -> bool:
+    """Whether a control file is EIO."""
+    try:
+        Path(daemon.file(".mapfs"), name).read_bytes()
+    except OSError as error:
+        assert error.errno == errno.EIO
+        return True
+    return False
