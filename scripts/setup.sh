@@ -1,5 +1,6 @@
 # Sourced by the scripts beside it: makes .venv with mapfs in it, at once if nothing changed.
 #   setup EXTRA DEBIAN_PACKAGE...   EXTRA is empty or the name of an extra of pyproject.toml
+#   setup_tests                     what the whole suite needs
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
@@ -64,4 +65,9 @@ setup() {
     echo "installing mapfs into $venv" >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$root${extra:+[$extra]}" >&2
     echo "$stamp" >>"$venv/.mapfs-stamps"
+}
+
+setup_tests() {
+    setup test binutils sqlite3 runc fio git ripgrep rsync stress-ng openssl mount util-linux man-db mandoc systemd \
+        zsh fish tmux chromium
 }

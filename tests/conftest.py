@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mapfs.fuse.device import TYPE, mount_points
 from tests.support import ROOT, WITHIN, Daemon
 
 Mounter = Callable[..., Daemon]
+settings.register_profile("mapfs", deadline=None)  # how long an example takes is a matter of what else runs here
+settings.load_profile("mapfs")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,12 +3,14 @@
 raises:NAME   a read raises the built-in exception NAME
 returns:NAME  a read gives what it must not: short, long, none, text, wide
 gate:PATH     pages of numbers; a read of page n waits until the file PATH, or PATH.n, exists
+stuck:PATH    begins what is written (PATH.begun), and waits with it until the file PATH exists (PATH.written)
 """
 
 import builtins
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mapfs.commands import main
@@ -98,13 +100,27 @@ class Gate(Source):
         return self._pages.read(offset, size)
 
 
+class Stuck(Gate):
+    """Waits with what is written."""
+
+    writable = True
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._pages.read(offset, size)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        Path(f"{self._path}.begun").touch()
+        Gate.read(self, offset, len(data))
+        Path(f"{self._path}.written").write_bytes(data)
+
+
 def open_faulty(spec: Spec) -> Source:
     """What the kinds above stand for."""
-    kinds: dict[str, Callable[[str], Source]] = {"raises": Raises, "returns": Returns, "gate": Gate}
+    kinds: dict[str, Callable[[str], Source]] = {"raises": Raises, "returns": Returns, "gate": Gate, "stuck": Stuck}
     return kinds[spec.kind](spec.arg)
 
 
 if __name__ == "__main__":
-    for kind in ("raises", "returns", "gate"):
+    for kind in ("raises", "returns", "gate", "stuck"):
         catalogue.KINDS[kind] = catalogue.Kind("tests.faulty", "open_faulty", "for tests")
     main()

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,12 @@ def python(code: str, *args: object, within: float = WITHIN, check: bool = True)
 
 
 class Client:
-    """Python code that runs as a client of its own, a line of standard input and output at a time."""
+    """Python code that runs as a client of its own, a line of standard input and output at a time; by `command`, where
+    one is given, which gets Python's as its arguments."""
 
-    def __init__(self, code: str, *args: object) -> None:
+    def __init__(self, code: str, *args: object, command: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", textwrap.dedent(code), *map(str, args)],
+            [*command, sys.executable, "-u", "-c", textwrap.dedent(code), *map(str, args)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 

@@ -31,7 +31,8 @@ from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
-from mapfs.fuse.system import abort, extend_readahead, first, raise_descriptor_limit, sync
+from mapfs.fuse.settling import Settling
+from mapfs.fuse.system import abort, extend_readahead, first, raise_descriptor_limit
 from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
@@ -49,7 +50,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
 _READY_WITHIN = 10.0
 _FLUSH_EVERY = 1.0  # seconds
-_SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a mount in use is detached
 
 
 class Mount:
@@ -128,6 +128,7 @@ class Mount:
         self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry)
         self._notifier = Notifier(ring)
         self._ahead = Ahead(self._notifier, self.options.prefetch)
+        self._settling = Settling(self._path, self._notifier, answers)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
         hurry: Callable[[], int] = lambda: self._pagers.hurry() if self._pagers else 0  # noqa: E731
@@ -135,18 +136,9 @@ class Mount:
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
         add_control(tree, openers | {"ctl": self._control.open}, writable=frozenset({"ctl"}))
         self._operations = Operations(
-            tree,
-            self._files,
-            self._threads,
-            answers,
-            ring,
-            self._notifier,
-            self._watcher,
-            self._watching.opening,
-            self._opened,
-            self._released,
-            self._warn,
-        )
+            tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
+            self._opened, self._released, self._warn,
+        )  # fmt: skip
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))
         stack.callback(self._unmount)
@@ -269,7 +261,7 @@ class Mount:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             async for _ in signals:
                 if self._stopping:
-                    self._warn("stopped at once; what programs still demand of the mount fails")
+                    self._warn("stopped at once; what programs still demand fails, and what they stored may be lost")
                     abort(self._st_dev, self._path)  # a thread of this process may wait for the mount, and never end
                     pyfuse3.terminate()
                     return
@@ -280,12 +272,13 @@ class Mount:
         """Unmounts; a mount that is still used is detached, and what is demanded of it from then on fails."""
         if self._pagers is not None:
             self._pagers.close("the mount is ending")
+        if not await self._settling.settle(self._files.opened()):
+            self._warn("what programs stored and their sources did not take is lost")
+            abort(self._st_dev, self._path)  # or whoever waits for that, a thread of this process too, waits for ever
         if self._link is None:
             pyfuse3.terminate()
             self._nursery.cancel_scope.cancel()  # nothing that waits may hold up the end
             return
-        with trio.move_on_after(_SYNC_WITHIN):  # one that is still used is detached: what was stored goes first
-            await trio.to_thread.run_sync(sync, self._path, abandon_on_cancel=True)
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
         except MountError as error:

@@ -82,10 +82,12 @@ class Answers:
         self._lock = threading.Lock()
         self._reasons: dict[str, int] = {}
         self._last_reason = 0
+        self.given = 0  # to requests that had to wait, or failed; by several threads at once, so that some do not count
 
     def record(self, demand: Demand, error: BaseException | None) -> int:
         """Puts the event into the ring, before the answer is given. Returns the errno to answer with."""
         number, reason = 0, 0
+        self.given += 1
         if error is not None:
             number, reason = errno_of(error), self._reason(error)
         if demand.opcode not in OPS:

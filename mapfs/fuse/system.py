@@ -30,16 +30,6 @@ def abort(st_dev: int, path: str | None = None) -> None:
             ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
 
 
-def sync(path: str) -> None:
-    """Has the kernel write back what clients stored through mappings (syncfs(2))."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            ctypes.CDLL(None).syncfs(fd)
-        finally:
-            os.close(fd)
-
-
 def raise_descriptor_limit() -> None:
     """Mirrors hold a descriptor for each file that a client has open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -80,7 +80,9 @@ def open_device(spec: Spec) -> "Source | DirectorySource":
         return BlockDevices()
     what = f"device {spec.arg!r}"
     try:
-        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+        # O_NOCTTY: a terminal must not become that of the daemon, which would end with it
+        flags = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | flags)
     except IsADirectoryError as error:  # opened for writing
         raise _no_device(what) from error
     except OSError as error:

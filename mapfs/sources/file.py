@@ -14,8 +14,9 @@ def open_file(spec: Spec) -> Source:
     what = f"file {spec.arg!r}"
     writable = is_set(spec, "rw")
     try:
-        # O_NONBLOCK: opening a FIFO by mistake must not wait for its other end
-        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+        # opened by mistake, a FIFO must not wait for its other end, nor a terminal become that of the daemon
+        flags = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        fd = os.open(spec.arg, (os.O_RDWR if writable else os.O_RDONLY) | flags)
     except IsADirectoryError:
         raise SourceError(f"{spec.arg!r} is a directory; mirror it with dir:{spec.arg}") from None
     except OSError as error:

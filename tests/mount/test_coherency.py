@@ -283,6 +283,13 @@ def test_the_memory_of_a_process_is_live(mount: Mounter) -> None:
             child.stdin.flush()
             assert child.stdout.readline() == "ok\n"
             wait_until(lambda: reader.ask("byte 5000") == str(ord("x")), "the byte in the other process", 5)
+            child.kill()
+            child.wait()
+            assert f"process {child.pid} has ended" in daemon.wait_line("p cannot be compared")
+            assert reader.ask("byte 5000") == str(ord("x")), "what is resident stays"
+            assert reader.end() == 0
+        assert daemon.umount() == 0
+        assert sum("cannot be compared" in line for line in daemon.lines) == 1, "told once, at however many looks"
     finally:
         child.kill()
         child.wait()

@@ -25,9 +25,10 @@ def home(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def mirror(mount: Mounter, home: Path) -> Daemon:
-    return mount(f"m=dir:{home},rw", "-q", wait=False).wait_mounted()
+@pytest.fixture(params=["", ",rate=1G"], ids=["plain", "wrapped"])
+def mirror(mount: Mounter, home: Path, request: pytest.FixtureRequest) -> Daemon:
+    """As it is, and with a wrapper around each of its files."""
+    return mount(f"m=dir:{home},rw{request.param}", "-q", wait=False).wait_mounted()
 
 
 def same(inside: str, below: Path) -> None:

@@ -82,3 +82,19 @@ def test_a_descriptor_in_a_mount_is_refused(mount: Mounter, place: Place) -> Non
     assert f"descriptor {fd} of process {other.pid} lies in a mapfs mount" in done.stderr
     assert client("touch", daemon.file("pages"), "3")["numbers"] == [3]
     other.end()
+
+
+@pytest.mark.parametrize("kind", ["device:{},size=4K", "device:{},size=4K,rw", "file:{}"])
+def test_a_terminal_that_is_refused_does_not_take_the_mount_with_it(tmp_path: Path, kind: str) -> None:
+    """A daemon leads a session, which gets the first terminal that it opens, and SIGHUP when that ends (tty(4))."""
+    path, (ours, theirs) = str(tmp_path / "mnt"), os.openpty()
+    mapfs("mount", "--daemon", path, "pages=pages:4p")
+    try:
+        done = mapfs("add", path, "t=" + kind.format(os.ttyname(theirs)), check=False)
+        assert done.returncode == 1 and "mapfs: " in done.stderr
+        os.close(ours)
+        assert client("touch", os.path.join(path, "pages"), "2")["numbers"] == [2]
+    finally:
+        os.close(theirs)
+        mapfs("umount", path, check=False)
+    assert not os.path.exists(path)

@@ -187,6 +187,19 @@ def test_an_error_of_fsync_itself_comes_back(mount: Mounter, tmp_path: Path) -> 
     assert "EDQUOT" in daemon.wait_line("ERROR")
 
 
+def test_an_opening_that_cannot_cut_the_file_off_leaves_nothing_open(mount: Mounter) -> None:
+    daemon = mount("d=device:/dev/zero,size=64K,rw")
+    for _ in range(3):
+        with pytest.raises(OSError) as caught:
+            os.open(daemon.file("d"), os.O_WRONLY | os.O_TRUNC)
+        assert caught.value.errno == errno.EINVAL
+    assert daemon.stats()["daemon"]["open_handles"] == 0
+    assert mapfs("drop", daemon.file("d")).returncode == 0
+    fd = os.open(daemon.file("d"), os.O_WRONLY)
+    assert os.pwrite(fd, b"x", 100) == 1
+    os.close(fd)
+
+
 def test_a_mount_with_ro_refuses_whatever_the_sources_allow(mount: Mounter, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"x")
     daemon = mount(f"d=file:{tmp_path}/data,rw", f"m=dir:{tmp_path},rw", "--ro")

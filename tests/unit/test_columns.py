@@ -2,14 +2,14 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapfs.trace.columns import NULL, Columns, UnreadableError
@@ -34,6 +34,7 @@ Trace = Callable[[], sqlite3.Connection]
 def made(path: str, page_size: int = 4096, *, ended: bool = True) -> sqlite3.Connection:
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA page_size = {page_size}")
+    db.execute("PRAGMA synchronous = OFF")  # nobody cuts the power of these
     db.executescript(SCHEMA)
     db.execute("INSERT INTO mount VALUES ('m', '0', 'own', 4096, 0, 1, 0, 0, 'kernel', ?)", (1 if ended else None,))
     db.commit()
@@ -54,10 +55,15 @@ def add(db: sqlite3.Connection, rows: list[tuple[int, tuple[object, object, obje
     db.commit()
 
 
-def read(db: sqlite3.Connection, first: int = 0, end: int = 1 << 62) -> list[tuple[int | None, ...]]:
-    names, rows = ["wait_ns", "class", "offset", "size", "by_thread", "op"], list[tuple[int | None, ...]]()
+NAMES = ("wait_ns", "class", "offset", "size", "by_thread", "op")
+
+
+def read(
+    db: sqlite3.Connection, first: int = 0, end: int = 1 << 62, table: str = "faults", names: Sequence[str] = NAMES
+) -> list[tuple[int | None, ...]]:
+    rows = list[tuple[int | None, ...]]()
     with closing(Columns(db)) as columns:
-        for batch in columns.read("faults", names, first, end):
+        for batch in columns.read(table, names, first, end):
             rows += zip(*([None if one == NULL else one for one in column.tolist()] for column in batch), strict=True)
     return rows
 
@@ -85,6 +91,58 @@ def test_columns_are_what_sqlite_reads(
         assert read(db, middle) == asked(db, middle)
 
 
+TABLES = {
+    name: [(column, kind) for _, column, kind, *_ in sqlite3.connect(":memory:").executescript(SCHEMA).execute(query)]
+    for name, query in ((table, f"PRAGMA table_info({table})") for table in ("requests", "faults", "evictions"))
+}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[str, list[tuple[int, ...]], list[int], list[tuple[int, ...]]]:
+    """A table, rows that go into it in any order, the serials of some that are deleted, and rows that come after."""
+    table = draw(st.sampled_from(sorted(TABLES)))
+    column = {"INTEGER": INTEGERS, "TEXT": st.none() | st.sampled_from(["COLD", "A", "fault", "x" * 57])}
+    row = st.tuples(*(column[kind] for _, kind in TABLES[table][1:]))
+    serials = st.integers(0, 1 << 20) | st.integers(0, (1 << 49) - 1)
+    drawn = draw(st.lists(st.tuples(serials, row), min_size=1, max_size=24, unique_by=lambda one: one[0]))
+    rows = [(serial, *values) for serial, values in drawn]
+    cut = draw(st.integers(0, len(rows)))
+    gone = draw(st.lists(st.sampled_from(rows), max_size=len(rows)))
+    return table, rows[cut:], [one[0] for one in gone], rows[:cut]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@given(
+    histories(),
+    st.sampled_from([512, 1024, 4096, 32768]),
+    st.integers(1, 40),
+    st.tuples(st.integers(0, 40_000) | st.integers(-(1 << 62), 1 << 62), st.integers(0, 1 << 62)),
+    st.data(),
+)
+def test_whatever_was_written_and_deleted_columns_are_what_sqlite_reads(
+    tmp_path_factory: pytest.TempPathFactory,
+    history: tuple[str, list[tuple[int, ...]], list[int], list[tuple[int, ...]]],
+    size: int,
+    copies: int,
+    span: tuple[int, int],
+    data: st.DataObject,
+) -> None:
+    table, before, gone, after = history
+    columns = [name for name, _ in TABLES[table][1:]]
+    wanted = data.draw(st.lists(st.sampled_from(columns), min_size=1, max_size=4, unique=True))
+    insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
+    with closing(made(str(tmp_path_factory.mktemp("columns") / "t"), size)) as db:
+        for rows in (before, after):
+            for copy in range(copies):
+                db.executemany(insert, [((row[0] + copy * 977) % (1 << 49), *row[1:]) for row in rows])
+            db.executemany(f"DELETE FROM {table} WHERE serial % 977 = ?", [(serial % 977,) for serial in gone])
+            db.commit()
+        texts = [f"unicode({name})" if dict(TABLES[table])[name] == "TEXT" else name for name in wanted]
+        for first, end in ((0, 1 << 62), (min(span), max(span))):
+            query = f"SELECT serial, {', '.join(texts)} FROM {table} WHERE serial >= ? AND serial < ? ORDER BY serial"
+            assert read(db, first, end, table, wanted) == list(db.execute(query, (first, end)))
+
+
 def test_a_tree_of_several_levels_is_read_in_parts(tmp_path: Path) -> None:
     with closing(made(str(tmp_path / "t"), 512)) as db:
         add(db, [(3 * number, (number, None, "COLD")) for number in range(1, 20_000)])
@@ -101,6 +159,13 @@ def test_no_row_is_no_batch(trace: sqlite3.Connection) -> None:
 @pytest.mark.parametrize("value", [1.5, b"blob", "x" * 58, "x" * 5000])
 def test_what_a_recorder_does_not_write_is_left_to_sqlite(trace: sqlite3.Connection, value: object) -> None:
     add(trace, [(1, (1, value, "COLD")), (2, (1, 2, "COLD"))])
+    with pytest.raises(UnreadableError):
+        read(trace)
+
+
+@pytest.mark.parametrize("serial", [-1, 1 << 49])
+def test_a_serial_of_eight_bytes_or_more_is_left_to_sqlite(trace: sqlite3.Connection, serial: int) -> None:
+    add(trace, [(serial, (1, 2, "COLD"))])
     with pytest.raises(UnreadableError):
         read(trace)
 
