@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mapfs import __version__
-from mapfs.errors import MOUNT_CODES, MapfsError, reason_of
+from mapfs.errors import MOUNT_CODES, MapfsError, lack_of, reason_of
 from mapfs.fuse import fstab
 from mapfs.trace.sinks import warn
 
@@ -97,6 +97,10 @@ def _run(words: Callable[[], list[str] | None]) -> int:
     except Exception as error:
         if DEBUG in os.environ:
             raise
+        lack = lack_of(error)
+        if lack is not None:
+            warn(lack)
+            return 1
         warn(f"{reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened")
         return 1
     return 0

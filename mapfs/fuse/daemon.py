@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pyfuse3
 import trio
 
-from mapfs.errors import MapfsError, MountError, reason_of
+from mapfs.errors import MountError, first, reason_of
 from mapfs.fuse import device, mountpoint
 from mapfs.fuse.ahead import Ahead
 from mapfs.fuse.bridge import Bridge
@@ -31,7 +31,8 @@ from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
-from mapfs.fuse.system import abort, extend_readahead, first, raise_descriptor_limit, sync
+from mapfs.fuse.shortage import Shortage
+from mapfs.fuse.system import abort, detach, extend_readahead, keep_descriptors, raise_descriptor_limit, sync
 from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
@@ -71,11 +72,12 @@ class Mount:
         self._ready = ready
         self._tell_stopping = stopping
         self._warn = warn
+        self._shortage = Shortage(warn)
         self._path = options.mountpoint
         self._started = time.monotonic()
         self._failure: BaseException | None = None
         self._own = options.link == "own"
-        self._mounted = False
+        self._mounted = self._answered = False
         self._session = False
         self._st_dev = -1
         self._pagers: Pagers | None = None
@@ -111,14 +113,14 @@ class Mount:
             raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
 
     def _finish(self, recorder: RecorderProcess) -> None:
-        self.complete = recorder.finish(served=self._mounted)
+        self.complete = recorder.finish(served=self._answered)
 
     # putting the parts together
 
     def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
         self._tree = tree
         self._facts, self._hurry = recorder.facts, recorder.hurry
-        self._threads = Threads(recorder.facts.send)
+        self._threads = Threads(recorder.facts.send, self._shortage.met)
         stack.callback(self._threads.close)
         wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
         self._watching = Watching(wanted, recorder.facts, self._threads)
@@ -135,18 +137,9 @@ class Mount:
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
         add_control(tree, openers | {"ctl": self._control.open}, writable=frozenset({"ctl"}))
         self._operations = Operations(
-            tree,
-            self._files,
-            self._threads,
-            answers,
-            ring,
-            self._notifier,
-            self._watcher,
-            self._watching.opening,
-            self._opened,
-            self._released,
-            self._warn,
-        )
+            tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
+            self._opened, self._released, self._warn, self._shortage,
+        )  # fmt: skip
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))
         stack.callback(self._unmount)
@@ -252,6 +245,8 @@ class Mount:
         if scope.cancelled_caught:
             self._ended(MountError(f"{self._path} does not answer within {_READY_WITHIN:.0f} s"))
             return
+        self._answered = True
+        keep_descriptors()
         link = self._link
         if link is not None and link.init is not None:
             extend_readahead(self._st_dev, self.options.readahead, link.init.max_readahead, self._warn)
@@ -308,8 +303,10 @@ class Mount:
             return
         here = device.mounted_at(self._path)
         if here is not None and here.device == self._st_dev:
-            with contextlib.suppress(MapfsError):
+            try:
                 device.unmount(self._path, lazy=True)
+            except MountError:
+                detach(self._path)
         abort(self._st_dev)
         if self._link is not None:
             self._link.close()
@@ -327,4 +324,5 @@ class Mount:
     def _begin_end(self) -> None:
         if not self._stopping:
             self._stopping = True
+            raise_descriptor_limit()
             self._tell_stopping()

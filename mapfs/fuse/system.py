@@ -6,14 +6,8 @@ import os
 import resource
 from collections.abc import Callable
 
-_MNT_FORCE = 1  # umount(2)
-
-
-def first(error: BaseException) -> BaseException:
-    """The first error in a group of them, groups within it included."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+_MNT_FORCE, _MNT_DETACH = 1, 2  # umount(2)
+_KEPT = 16  # descriptors that unmounting takes: fusermount3 is started with pipes
 
 
 def abort(st_dev: int, path: str | None = None) -> None:
@@ -30,6 +24,11 @@ def abort(st_dev: int, path: str | None = None) -> None:
             ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
 
 
+def detach(path: str) -> None:
+    """Takes the mount at `path` away without a program's help, which takes root (umount(2), MNT_DETACH)."""
+    ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_DETACH)
+
+
 def sync(path: str) -> None:
     """Has the kernel write back what clients stored through mappings (syncfs(2))."""
     with contextlib.suppress(OSError):
@@ -42,10 +41,22 @@ def sync(path: str) -> None:
 
 def raise_descriptor_limit() -> None:
     """Mirrors hold a descriptor for each file that a client has open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _limit_descriptors(0)
+
+
+def keep_descriptors() -> None:
+    """Keeps some descriptors for the end of the mount, whatever clients have open until then: by the soft limit of this
+    process, which `raise_descriptor_limit` takes away.
+    """
+    _limit_descriptors(_KEPT)
+
+
+def _limit_descriptors(kept: int) -> None:
+    """Where `kept` of them are more than there can be, as many as are open now are the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least = len(os.listdir("/proc/self/fd"))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - kept, min(hard, least)), hard))
 
 
 def extend_readahead(st_dev: int, wanted: int, offered: int, warn: Callable[[str], None]) -> None:
