@@ -5,7 +5,6 @@ other file. Errors become one sentence on standard error and an exit code; nobod
 import importlib
 import os
 import pkgutil
-import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -89,11 +88,6 @@ def _run(words: Callable[[], list[str] | None]) -> int:
             raise
         warn(str(error))
         return error.exit_code
-    except sqlite3.DatabaseError as error:  # what a damaged or foreign file holds is no defect of mapfs
-        if DEBUG in os.environ:
-            raise
-        warn(f"the trace cannot be read: {reason_of(error)}; it is damaged or not of mapfs, so record it anew")
-        return 1
     except Exception as error:
         if DEBUG in os.environ:
             raise

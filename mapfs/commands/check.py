@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 
 from mapfs.errors import MapfsError, UsageError, reason_of
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 from mapfs.views.budget import Budget, as_toml, check, parse, render, renewed
 from mapfs.views.summary import summarise
 
@@ -33,7 +33,8 @@ def command(target: str, path: str, update: bool, as_json: bool) -> None:
     pages = 40
     """
     budget = _read(path, may_lack=update)
-    summary = summarise(open_trace(target).connection)
+    with reading(target) as trace:
+        summary = summarise(trace.connection)
     if update:
         budget = renewed(summary, budget)
         try:

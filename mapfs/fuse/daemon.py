@@ -32,7 +32,7 @@ from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.shortage import Shortage
-from mapfs.fuse.system import abort, detach, extend_readahead, keep_descriptors, raise_descriptor_limit, sync
+from mapfs.fuse.system import abort, extend_readahead, keep_descriptors, raise_descriptor_limit, sync
 from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
@@ -54,8 +54,7 @@ _SYNC_WITHIN = 10.0  # seconds for what was stored to be written back, before a 
 
 
 class Mount:
-    """One mount. `ready` is called once it answers, `stopping` once its end begins, `warn` with sentences for whoever
-    runs it."""
+    """One mount. `ready` is called once it answers, `stopping` once it begins to end, `warn` with sentences."""
 
     def __init__(
         self,
@@ -108,7 +107,10 @@ class Mount:
             ring.filling = recorder.hurry
             sys.setswitchinterval(_SWITCH_INTERVAL)
             self._assemble(tree, ring, recorder, stack)
-            trio.run(self._serve)
+            try:
+                trio.run(self._serve)
+            except ExceptionGroup as error:
+                raise first(error) from error
         if self._failure is not None:
             raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
 
@@ -119,7 +121,7 @@ class Mount:
 
     def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
         self._tree = tree
-        self._facts, self._hurry = recorder.facts, recorder.hurry
+        self._recorder, self._facts, self._hurry = recorder, recorder.facts, recorder.hurry
         self._threads = Threads(recorder.facts.send, self._shortage.met)
         stack.callback(self._threads.close)
         wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
@@ -160,7 +162,7 @@ class Mount:
             self._passthrough = Passthrough(descriptor, self._files, self._warn)
         self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
-        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options)
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options, self._shortage)
 
     def _mount_plain(self) -> None:
         self._start_session(self._path, set(self.options.for_fuse()))
@@ -215,10 +217,8 @@ class Mount:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._control.start(nursery)
-                nursery.start_soon(self._watch_signals)
-                nursery.start_soon(self._announce)
-                nursery.start_soon(self._flush_facts)
-                nursery.start_soon(self._sessions.tell)
+                for task in (self._watch_signals, self._announce, self._flush_facts, self._attend_recorder):
+                    nursery.start_soon(task)
                 nursery.start_soon(self._watching.attend, self._hurry)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
@@ -258,6 +258,11 @@ class Mount:
         while self._facts.alive:
             self._facts.flush()
             await trio.sleep(_FLUSH_EVERY)
+
+    async def _attend_recorder(self) -> None:
+        await self._sessions.tell()
+        if (name := self._recorder.killed_by()) is not None:
+            self._warn(f"the recorder was killed ({name}): log and trace end here; the mount goes on without them")
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(*_SIGNALS) as signals:
@@ -303,10 +308,7 @@ class Mount:
             return
         here = device.mounted_at(self._path)
         if here is not None and here.device == self._st_dev:
-            try:
-                device.unmount(self._path, lazy=True)
-            except MountError:
-                detach(self._path)
+            device.take_away(self._path)
         abort(self._st_dev)
         if self._link is not None:
             self._link.close()

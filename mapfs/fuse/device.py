@@ -4,6 +4,7 @@ The mount point's state is read from /proc/self/mountinfo alone: stat(2) of a mo
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from mapfs.errors import MountError, reason_of
 
 TYPE = "fuse.mapfs"
+_MNT_DETACH = 2  # umount(2)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _REMEDIES = {
     "user_allow_other": "put a line user_allow_other into /etc/fuse.conf, or leave --allow-other out",
@@ -112,6 +114,14 @@ def unmount(path: str, *, lazy: bool = False) -> None:
     if b"busy" in done.stderr.lower():
         raise error from OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
     raise error
+
+
+def take_away(path: str) -> None:
+    """Detaches the mount at `path`; as root even where no program can be started (umount(2))."""
+    try:
+        unmount(path, lazy=True)
+    except MountError:
+        ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_DETACH)
 
 
 def _ran(command: list[str], path: str) -> "subprocess.CompletedProcess[bytes]":

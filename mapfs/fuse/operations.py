@@ -212,11 +212,11 @@ class Operations(Naming):
             if node.removed:  # in the meantime
                 raise refused(errno.ENOENT)
             handle, keep = self._files.open(node, writing=writing)
-            self._opened(node)
         finally:
             if writing:
                 node.pushing.release()
         try:
+            self._opened(node)
             if flags & os.O_TRUNC:
                 await waiting(resized, node, 0)
             if live and idle:

@@ -20,22 +20,22 @@ import threading
 import time
 from collections import deque
 
-from mapfs.errors import SourceError
-from mapfs.fuse import wire
+from mapfs.errors import MountError, SourceError
+from mapfs.fuse import reply, wire
 from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, perform
 from mapfs.fuse.files import Files
 from mapfs.fuse.idling import Idling
 from mapfs.fuse.later import Later
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.outlet import Outlet
+from mapfs.fuse.shortage import Shortage
 from mapfs.sources.base import Buffer
 from mapfs.trace import events
 from mapfs.trace.processes import kill_pending
 from mapfs.trace.ring import Ring
 
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
-_GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)  # the connection is over
-_NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
+_LEAST = 2  # threads: one that waits for a source, and one that leads, even where no more can be started
 
 
 class _Lead(enum.Enum):
@@ -48,13 +48,15 @@ class Pagers:
     """The pager threads of one mount; at most `options.threads` wait for sources at once. Raises MountError."""
 
     def __init__(
-        self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, options: MountOptions
-    ) -> None:
+        self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, options: MountOptions,
+        shortage: Shortage,
+    ) -> None:  # fmt: skip
         self._device = device
         self._files = files
         self._answers = answers
         self._ring = ring
         self._outlet = outlet
+        self._shortage = shortage
         self._limit = options.threads
         self._idling = Idling(device, options.spin, low_latency=options.low_latency)
         os.set_blocking(device, False)  # the leader waits by poll(2), or does not
@@ -69,9 +71,11 @@ class Pagers:
         self._later = Later(self._due)
 
     def start(self) -> None:
-        """Starts the first thread, which leads."""
+        """Starts the first threads, one of which leads. Raises MountError."""
         with self._changed:
-            self._start_thread()
+            self._idle = _LEAST - 1
+            if not all(self._start_thread(leading=not number) for number in range(_LEAST)):
+                raise MountError("the threads that answer demands cannot be started")
 
     @property
     def count(self) -> int:
@@ -109,15 +113,21 @@ class Pagers:
         self._abandon(demand.unique, SourceError("its thread was killed while it waited", errno.EINTR))
         return True
 
-    def _start_thread(self, *, leading: bool = True) -> None:
+    def _start_thread(self, *, leading: bool = True) -> bool:
+        """False: the system has no more threads, or no memory for one."""
+        name = f"pager-{self._started + 1}"
+        try:
+            arguments = (leading, bytearray(wire.LARGEST_REQUEST))
+            threading.Thread(target=self._run, args=arguments, name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            self._shortage.met("starting a thread for a slow demand", error)
+            return False
         self._count += 1
         self._started += 1
-        name = f"pager-{self._started}"
-        threading.Thread(target=self._run, args=(leading,), name=name, daemon=True).start()
+        return True
 
-    def _run(self, leading: bool) -> None:
+    def _run(self, leading: bool, buffer: bytearray) -> None:
         try:
-            buffer = bytearray(wire.LARGEST_REQUEST)
             while True:
                 demand = self._lead(buffer) if leading else self._next()
                 if demand is _Lead.FREE:
@@ -136,7 +146,9 @@ class Pagers:
         All in one turn: a demand that is queued in between would be left to a thread that is leaving.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE)
+            while not self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE):
+                if self._count > _LEAST:
+                    break
             self._idle -= 1
             if self._vacant:
                 self._vacant = False
@@ -152,7 +164,7 @@ class Pagers:
         The way of a page: what is done here for a READ is all that is done for it, so it calls little.
         """
         device, handles, view = self._device, self._files.handles, memoryview(buffer)
-        take_apart, reply, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
+        take_apart, header, clock = wire.READ_REQUEST.unpack_from, wire.REPLY.pack, time.monotonic_ns
         readv, writev, thread_key = os.readv, os.writev, self._answers.thread_key
         append, rouse, flag, buffers = self._ring.append, self._ring.rouse, self._ring.memory, (buffer,)
         idling, answered = self._idling, 0
@@ -166,9 +178,9 @@ class Pagers:
                     idling.sleep(answered)
                 continue
             except OSError as error:
-                if error.errno in _NOTHING:
+                if error.errno in reply.NOTHING:
                     continue
-                if error.errno in _GONE:
+                if error.errno in reply.GONE:
                     self._outlet.failed(None)
                     return None
                 raise
@@ -209,9 +221,9 @@ class Pagers:
             # before the answer: what was answered is in the ring, even if this process is killed in between
             append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
             try:
-                writev(device, (reply(wire.REPLY.size + size, 0, unique), data))
+                writev(device, (header(wire.REPLY.size + size, 0, unique), data))
             except OSError as error:
-                self._passable(error)
+                reply.passable(error)
             if flag[0]:
                 rouse()
             answered = clock()
@@ -243,8 +255,7 @@ class Pagers:
                 self._vacant = True
                 self._changed.notify()
                 return True
-            elif self._count <= self._limit:
-                self._start_thread()
+            elif self._count <= self._limit and self._start_thread():
                 return True
             else:
                 demand.data = bytes(demand.data)  # the buffer is read into again
@@ -259,9 +270,8 @@ class Pagers:
             if demand.unique not in self._inflight:
                 return
             self._queued.append(demand)
-            if not self._idle and self._count <= self._limit:
+            if not self._idle and self._count <= self._limit and self._start_thread(leading=False):
                 self._idle += 1  # as one that has just answered: it takes what is queued
-                self._start_thread(leading=False)
             else:
                 self._changed.notify()
 
@@ -302,16 +312,7 @@ class Pagers:
 
     def reply(self, unique: int, data: Buffer, number: int = 0) -> None:
         """Answers the request `unique` with `data`, or with the errno `number`."""
-        try:
-            os.writev(self._device, (wire.reply_header(unique, len(data), number), data))
-        except OSError as error:
-            self._passable(error)
-
-    @staticmethod
-    def _passable(error: OSError) -> None:
-        """An answer that nobody waits for any more is no failure. Raises `error` if it is anything else."""
-        if error.errno not in _NOTHING and error.errno not in _GONE:
-            raise error
+        reply.send(self._device, unique, data, number)
 
     def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
         """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""

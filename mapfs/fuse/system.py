@@ -6,7 +6,7 @@ import os
 import resource
 from collections.abc import Callable
 
-_MNT_FORCE, _MNT_DETACH = 1, 2  # umount(2)
+_MNT_FORCE = 1  # umount(2)
 _KEPT = 16  # descriptors that unmounting takes: fusermount3 is started with pipes
 
 
@@ -22,11 +22,6 @@ def abort(st_dev: int, path: str | None = None) -> None:
     except OSError:
         if path is not None:
             ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
-
-
-def detach(path: str) -> None:
-    """Takes the mount at `path` away without a program's help, which takes root (umount(2), MNT_DETACH)."""
-    ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_DETACH)
 
 
 def sync(path: str) -> None:

@@ -79,7 +79,7 @@ class Recorder:
         self.known = Known(self.journal)
         self.progress = trio.Event()  # replaced whenever events were drained
         self.ended = False
-        self._served = True
+        self._orderly, self._served = False, True
         self._socket = end
         self._makers = makers
         self._sinks: list[SinkThread] = []
@@ -213,6 +213,7 @@ class Recorder:
                 message, fds = b"", []
             if not message:
                 self.ended = True
+                self._told_end()
                 return
             try:
                 fact = facts.decode(message)
@@ -220,6 +221,12 @@ class Recorder:
                 warn(f"a fact cannot be read: {error}; what refers to it shows ?")
                 continue
             self._take_fact(fact, fds)
+
+    def _told_end(self) -> None:
+        if self._orderly or self.mount is None:
+            return
+        where, pid = self.mount.mountpoint, self.mount.pid
+        warn(f"mapfs was killed (process {pid}): {where} fails from now on; clean up with mapfs umount {where}")
 
     def _take_fact(self, fact: facts.Fact, fds: list[int]) -> None:
         match fact:
@@ -257,7 +264,7 @@ class Recorder:
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
                 self._wanted += [_Wanted(fact, fd, self.ring.head(), time.monotonic_ns()) for fd in fds]
             case facts.Ended():
-                self._served = fact.served
+                self._orderly, self._served = True, fact.served
         if self.store is not None:
             self._store_fact(fact)
 

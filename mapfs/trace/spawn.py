@@ -69,6 +69,14 @@ class RecorderProcess:
         """Has it compete for the CPUs until it has caught up."""
         compete(self.pid, yes=True)
 
+    def killed_by(self) -> str | None:
+        """Once its end of the facts is closed: the signal that ended it; None where it ended by itself."""
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            if found is not None and found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+                return signal.Signals(found.si_status).name
+        return None
+
     def finish(self, *, served: bool) -> bool:
         """Ends it and waits for it. True if everything that was answered is where it should be."""
         if not self._started:
