@@ -1,5 +1,6 @@
 """A daemon that has no more descriptors: who opens is told, whoever runs it hears what to raise, and it goes on."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mapfs.fuse.device import mounted_at
+from mapfs.trace.reader import reading, trace_events
 from tests.conftest import Mounter
-from tests.support import Client, Daemon, client, wait_until
+from tests.support import Client, Daemon, Holder, client, mapfs, wait_until
 
 FILES = 300
 # opens as many files as it is given, and reads of each: how many, and why no more; then closes all
@@ -105,3 +107,29 @@ def test_a_mount_that_lacks_descriptors_from_the_start_says_so_and_leaves_nothin
             daemon.destroy()
     assert failed
     assert trace.exists()
+
+
+def test_a_recorder_watches_no_more_processes_than_it_has_descriptors_for(mount: Mounter, tmp_path: Path) -> None:
+    """Tier faults: each watched process takes two descriptors a CPU, as long as it lives."""
+    trace = tmp_path / "t.db"
+    each = 2 * len(os.sched_getaffinity(0))
+    limit, clients = 60 + 12 * each, 24
+    daemon = mount(
+        "p=pages:64p", "--evidence", "faults", "--trace", str(trace), "-q", wait=False, command=limited(limit)
+    )
+    daemon.wait_mounted()
+    with contextlib.ExitStack() as stack:
+        for number in range(clients):
+            stack.enter_context(Holder(daemon.file("p"), str(number)))
+        line = daemon.wait_line("the page faults of some processes are not seen")
+        assert "ulimit -n" in line
+        # who asks is answered all the same, with everything that was demanded
+        assert sorted(page for _, page in daemon.demands("p")) == list(range(clients))
+        assert daemon.stats()["requests"] == clients
+        assert mapfs("summary", daemon.path).returncode == 0
+    assert daemon.umount() == 0
+    with reading(str(trace)) as recorded:
+        (watched,) = recorded.connection.execute("SELECT count(*) FROM watched").fetchone()
+        demanded = [event["page"] for event in trace_events(recorded.connection) if event["op"] == "read"]
+    assert 0 < watched < clients
+    assert demanded == list(range(clients))
