@@ -87,6 +87,31 @@ def reason_of(error: BaseException) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:400]
 
 
+def first(error: BaseException) -> BaseException:
+    """The first error in a group of them, groups within it included."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+_NO_THREAD = "can't start new thread"  # CPython's RuntimeError, which has no errno
+
+
+def lack_of(error: BaseException) -> str | None:
+    """What mapfs has too little of, and who can give it more, where `error` comes of that; None: of something else."""
+    error = first(error)
+    number = getattr(error, "errno", None)
+    if number == errno.EMFILE:
+        return "mapfs has too many files open; raise the limit of open files (ulimit -n)"
+    if number == errno.ENFILE:
+        return "this machine has too many files open; close some, or raise fs.file-max"
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return "mapfs has no more memory; raise its limit (ulimit -v), or that of its cgroup"
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return "mapfs can start no more threads; raise the limit of processes (ulimit -u), of its cgroup, or of memory"
+    return None
+
+
 def errno_name(number: int) -> str:
     """`EIO` for 5; the number itself where it has no name."""
     return errno.errorcode.get(number, str(number))

@@ -1,7 +1,6 @@
 """What a mount is asked to be, on the command line, behind -o and in a TOML file, put together and checked once."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +12,14 @@ from mapfs.sources import spec as grammar
 from mapfs.sources.ahead import parse_prefetch
 from mapfs.sources.spec import Spec
 from mapfs.sources.warm import warmed_by
+from mapfs.toml import parse_toml, read_text
 from mapfs.trace.address import parse_address
 from mapfs.trace.evidence import tiers
 from mapfs.trace.planning import plan_for
 from mapfs.tree.build import parse_name
 from mapfs.units import parse_seconds, parse_size
 
-_THREADS = 16
+_THREADS, _MOST_THREADS = 16, 1000
 #: The keys of the TOML file, and the types of their values.
 KEYS: dict[str, type] = {
     "mountpoint": str,
@@ -46,12 +46,9 @@ KEYS: dict[str, type] = {
 def read_config(path: str) -> dict[str, Any]:
     """The settings in a TOML file. Raises UsageError for what is not TOML, or not a setting."""
     try:
-        with open(path, "rb") as file:
-            settings = tomllib.load(file)
-    except OSError as error:
+        settings = parse_toml(read_text(path), path)
+    except FileNotFoundError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
     for name, value in settings.items():
         if name not in KEYS:
             raise UsageError(f"{path} has the unknown key {name!r}; the keys are {', '.join(KEYS)}")
@@ -116,8 +113,8 @@ def options_of(settings: Mapping[str, Any], specs: Mapping[str, Spec], given: fs
     threads = settings.get("threads", _THREADS)
     if link not in ("own", "plain"):
         raise UsageError(f"link must be own or plain, not {link!r}")
-    if threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {threads}")
+    if not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"threads must be 1 or more, {_MOST_THREADS} at most")
     evidence = settings.get("evidence", tiers.AUTO)
     if evidence not in (tiers.AUTO, *tiers.TIERS):
         raise UsageError(f"evidence must be {tiers.AUTO}, {', '.join(tiers.TIERS[:-1])} or {tiers.TIERS[-1]}")

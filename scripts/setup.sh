@@ -68,6 +68,6 @@ setup() {
 }
 
 setup_tests() {
-    setup test binutils sqlite3 runc fio git ripgrep rsync stress-ng openssl mount util-linux man-db mandoc systemd \
+    setup test binutils sqlite3 runc fio git e2fsprogs libfaketime ripgrep rsync stress-ng openssl mount util-linux man-db mandoc systemd \
         zsh fish tmux chromium
 }

@@ -166,6 +166,15 @@ class Daemon:
         self.wait_line(" serves ")
         return self
 
+    def wait_started(self) -> bool:
+        """Until the mount answers, or has failed: whether it answers."""
+        with self._changed:
+            known = self._changed.wait_for(
+                lambda: self._ended or any(" serves " in line for line in self.lines), WITHIN
+            )
+            assert known, "it neither serves nor ends"
+            return any(" serves " in line for line in self.lines)
+
     def wait_mounted(self) -> "Daemon":
         """The same for one that says nothing (-q): its root is another filesystem, and answers."""
         wait_until(lambda: device.mounted_at(self.path) is not None or self._ended, "the mount")

@@ -5,7 +5,6 @@ other file. Errors become one sentence on standard error and an exit code; nobod
 import importlib
 import os
 import pkgutil
-import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from mapfs import __version__
-from mapfs.errors import MOUNT_CODES, MapfsError, reason_of
+from mapfs.errors import MOUNT_CODES, MapfsError, lack_of, reason_of
 from mapfs.fuse import fstab
 from mapfs.trace.sinks import warn
 
@@ -89,14 +88,13 @@ def _run(words: Callable[[], list[str] | None]) -> int:
             raise
         warn(str(error))
         return error.exit_code
-    except sqlite3.DatabaseError as error:  # what a damaged or foreign file holds is no defect of mapfs
-        if DEBUG in os.environ:
-            raise
-        warn(f"the trace cannot be read: {reason_of(error)}; it is damaged or not of mapfs, so record it anew")
-        return 1
     except Exception as error:
         if DEBUG in os.environ:
             raise
+        lack = lack_of(error)
+        if lack is not None:
+            warn(lack)
+            return 1
         warn(f"{reason_of(error)}; this is a defect of mapfs, {DEBUG}=1 shows where it happened")
         return 1
     return 0

@@ -8,7 +8,8 @@ import msgspec
 from rich.console import Console
 
 from mapfs.errors import MapfsError, UsageError, reason_of
-from mapfs.trace.reader import open_trace
+from mapfs.toml import read_text
+from mapfs.trace.reader import reading
 from mapfs.views.budget import Budget, as_toml, check, parse, render, renewed
 from mapfs.views.summary import summarise
 
@@ -33,7 +34,8 @@ def command(target: str, path: str, update: bool, as_json: bool) -> None:
     pages = 40
     """
     budget = _read(path, may_lack=update)
-    summary = summarise(open_trace(target).connection)
+    with reading(target) as trace:
+        summary = summarise(trace.connection)
     if update:
         budget = renewed(summary, budget)
         try:
@@ -55,14 +57,9 @@ def command(target: str, path: str, update: bool, as_json: bool) -> None:
 
 def _read(path: str, *, may_lack: bool) -> Budget | None:
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode()
+        text = read_text(path)
     except FileNotFoundError:
         if may_lack:
             return None
         raise UsageError(f"{path} does not exist; mapfs check TRACE --budget {path} --update writes it") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no budget: {reason_of(error)}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     return parse(text, path)

@@ -5,7 +5,7 @@ import sys
 import click
 import msgspec
 
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 
 
 @click.command(short_help="Compare two traces: pages and waits.")
@@ -23,9 +23,9 @@ def command(a: str, b: str, as_json: bool, most: int, no_labels: bool) -> None:
     from mapfs.views import label_diff
     from mapfs.views.diff import compare, render
 
-    ours, theirs = open_trace(a).connection, open_trace(b).connection
-    diff = compare(ours, theirs)
-    labels = [] if no_labels else label_diff.compare_labels(ours, theirs)
+    with reading(a) as ours, reading(b) as theirs:
+        diff = compare(ours.connection, theirs.connection)
+        labels = [] if no_labels else label_diff.compare_labels(ours.connection, theirs.connection)
     if as_json:
         click.echo(msgspec.json.encode({**diff.as_json(), "labels": labels}))
         return

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import sys
 from typing import IO, Any
 
@@ -9,7 +10,7 @@ import click
 
 from mapfs.errors import TraceError, UsageError
 from mapfs.trace.labels.book import TraceLabels
-from mapfs.trace.reader import open_trace, trace_events
+from mapfs.trace.reader import reading, trace_events
 from mapfs.views.export import FORMATS, Events, writer
 
 
@@ -29,15 +30,17 @@ def command(target: str, name: str, output: str | None, force: bool, no_labels: 
     perfetto  a timeline for ui.perfetto.dev: a track a thread, a slice a wait, an arrow to who shared it
     prefetch  offset, length and file of what was needed, in that order
     """
-    binary = FORMATS[name].binary
-    if binary and output is None:
+    if FORMATS[name].binary and output is None:
         raise UsageError(f"{name} is not text; say with -o FILE where to write it")
-    reading = open_trace(target)
-    write = writer(name)
-    labels = FORMATS[name].labels and not no_labels
-    (evidence,) = reading.connection.execute("SELECT evidence FROM mount").fetchone()
-    recorded = trace_events(reading.connection)
-    events: Events = map(TraceLabels(reading.connection).fill, recorded) if labels else recorded
+    with reading(target) as trace:
+        _export(trace.connection, name, output, force=force, labels=FORMATS[name].labels and not no_labels)
+
+
+def _export(trace: sqlite3.Connection, name: str, output: str | None, *, force: bool, labels: bool) -> None:
+    write, binary = writer(name), FORMATS[name].binary
+    (evidence,) = trace.execute("SELECT evidence FROM mount").fetchone()
+    recorded = trace_events(trace)
+    events: Events = map(TraceLabels(trace).fill, recorded) if labels else recorded
     if output is None:
         write(events, sys.stdout, evidence)
         sys.stdout.flush()

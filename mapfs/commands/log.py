@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from mapfs.trace.labels.book import MountLabels, TraceLabels
-from mapfs.trace.reader import has_ended, is_mount, mount_events, open_trace, trace_events
+from mapfs.trace.reader import has_ended, is_mount, mount_events, reading, trace_events
 from mapfs.views.lines import Lines
 from mapfs.views.terminal import wants_colour
 
@@ -53,19 +53,19 @@ def _wanted(glob: str | None, pid: int | None) -> Callable[[dict[str, Any]], boo
 def _events(
     target: str, wanted: Callable[[dict[str, Any]], bool], *, follow: bool, labels: bool
 ) -> Iterator[dict[str, Any]]:
-    reading = None if is_mount(target) else open_trace(target)
-    if reading is None:
+    if is_mount(target):
         events = filter(wanted, mount_events(target, follow=follow))
         yield from map(MountLabels(target).fill, events) if labels else events
         return
-    labelled = TraceLabels(reading.connection) if labels else None
-    last = 0
-    while True:
-        ended = has_ended(reading.connection)
-        for event in trace_events(reading.connection, last):
-            last = event["serial"]
-            if wanted(event):
-                yield labelled.fill(event) if labelled is not None else event
-        if ended or not follow:
-            return
-        time.sleep(_LOOK_AGAIN)
+    with reading(target) as trace:
+        labelled = TraceLabels(trace.connection) if labels else None
+        last = 0
+        while True:
+            ended = has_ended(trace.connection)
+            for event in trace_events(trace.connection, last):
+                last = event["serial"]
+                if wanted(event):
+                    yield labelled.fill(event) if labelled is not None else event
+            if ended or not follow:
+                return
+            time.sleep(_LOOK_AGAIN)

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from mapfs.errors import TraceError
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 from mapfs.views.report import page_of, report_of
 
 
@@ -27,8 +27,8 @@ def command(target: str, output: str | None, force: bool, as_json: bool, no_labe
         raise click.UsageError("say where to write the page: -o FILE.html, or -o - for standard output")
     if output not in (None, "-") and os.path.exists(output) and not force:
         raise _exists(output)
-    reading = open_trace(target)
-    report = report_of(reading.connection, reading.note, labels=not no_labels)
+    with reading(target) as trace:
+        report = report_of(trace.connection, trace.note, labels=not no_labels)
     made = msgspec.json.encode(report) + b"\n" if as_json else page_of(report).encode()
     if output in (None, "-"):
         sys.stdout.buffer.write(made)

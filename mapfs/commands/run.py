@@ -1,11 +1,9 @@
 """`mapfs run -- CMD ARGS...`: an unchanged program, its directories seen through a mount of its own."""
 
-import contextlib
 import os
 import re
 import shlex
 import signal
-import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +19,7 @@ from mapfs.running import namespace, places, program
 from mapfs.running.server import Server
 from mapfs.trace.evidence import tiers
 from mapfs.trace.planning import plan_for
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
 from mapfs.views.report import page_of, report_of
@@ -203,7 +201,8 @@ def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, lef
         warn(f"{told.argv[0]} was killed by {name} ({signal.strsignal(ends[-1].signal or 0)})")
     intervals = [Interval(one.started_ns, one.ended_ns, one.exit_code, _name_of(one.signal)) for one in ends]
     try:
-        with contextlib.closing(open_trace(server.trace).connection) as connection:
+        with reading(server.trace) as trace:
+            connection = trace.connection
             if not told.quiet:
                 _show(profile(connection, intervals), summarise(connection), told, left=left)
             if told.symbol_order is not None:
@@ -214,7 +213,7 @@ def _conclude(server: Server, ends: Sequence[program.Ended], told: _Told, *, lef
                 page = page_of(report_of(connection, None, labels=True))
                 with open(told.report, "w", encoding="utf-8") as file:
                     file.write(page)
-    except (MapfsError, OSError, sqlite3.Error) as error:
+    except (MapfsError, OSError) as error:
         warn(reason_of(error))
     except SystemExit:  # by rich, where nobody reads standard error
         pass

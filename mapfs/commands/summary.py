@@ -8,7 +8,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from mapfs.trace.reader import Reading, open_trace
+from mapfs.trace.reader import Reading, reading
 from mapfs.views.summary import render, summarise
 
 _PIPE_WIDTH = 200  # a name that is folded cannot be found by grep
@@ -37,23 +37,21 @@ def command(target: str, as_json: bool, by: str | None, most: int) -> None:
     ahead      pages of its own read-ahead, or pushed     shared  pages that another process brought in
     joined     pages that were on their way for another thread
     """
-    reading = open_trace(target)
-    if by == "label":
-        from mapfs.views import by_label
+    with reading(target) as trace:
+        if by == "label":
+            from mapfs.views import by_label
 
-        _tell(by_label.by_label(reading.connection), by_label.render, reading, target, as_json=as_json, most=most)
-    else:
-        _tell(summarise(reading.connection), render, reading, target, as_json=as_json, most=most)
+            _tell(by_label.by_label(trace.connection), by_label.render, trace, target, as_json=as_json, most=most)
+        else:
+            _tell(summarise(trace.connection), render, trace, target, as_json=as_json, most=most)
 
 
-def _tell(
-    found: _Found, render: Callable[..., None], reading: Reading, target: str, *, as_json: bool, most: int
-) -> None:
+def _tell(found: _Found, render: Callable[..., None], trace: Reading, target: str, *, as_json: bool, most: int) -> None:
     if as_json:
-        click.echo(msgspec.json.encode({**found.as_json(), "note": reading.note}))
+        click.echo(msgspec.json.encode({**found.as_json(), "note": trace.note}))
         return
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    if reading.note:
-        console.print(reading.note, style="yellow", highlight=False)
+    if trace.note:
+        console.print(trace.note, style="yellow", highlight=False)
     render(found, console, most=most)
     click.echo(f"next: mapfs log {target}")

@@ -17,7 +17,7 @@ from mapfs.client import ask
 from mapfs.errors import MapfsError, TraceError
 from mapfs.trace.plan import Plan
 from mapfs.trace.planning import plan_of
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 from mapfs.trace.sinks import warn
 from mapfs.units import PAGE_SIZE, format_ns, format_size
 from mapfs.views.score import render, score_of
@@ -148,14 +148,13 @@ def _bar(plan: Plan) -> Iterator[Any]:
 
 def _score(target: str, traces: tuple[str, ...], *, as_json: bool) -> None:
     with contextlib.ExitStack() as stack:
-        reading = open_trace(target)
-        stack.callback(reading.connection.close)
-        before = [stack.enter_context(contextlib.closing(open_trace(trace).connection)) for trace in traces]
-        found = score_of(reading.connection, before)
+        warmed = stack.enter_context(reading(target))
+        before = [stack.enter_context(reading(trace)).connection for trace in traces]
+        found = score_of(warmed.connection, before)
     if as_json:
-        click.echo(msgspec.json.encode({**found.as_json(), "note": reading.note}))
+        click.echo(msgspec.json.encode({**found.as_json(), "note": warmed.note}))
         return
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    if reading.note:
-        console.print(reading.note, style="yellow", highlight=False)
+    if warmed.note:
+        console.print(warmed.note, style="yellow", highlight=False)
     render(found, console)

@@ -240,10 +240,16 @@ class Ahead:
             self._jobs.put(partial(self._piece, follower, window, *piece))
 
     def _start(self) -> None:
+        """As many threads as there are CPUs, or as can be started. Raises RuntimeError where that is none."""
         for number in range(len(os.sched_getaffinity(0))):
             thread = threading.Thread(target=self._run, name=f"ahead-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._threads:
+                    raise
+                break
             self._threads.append(thread)
-            thread.start()
 
     def _run(self) -> None:
         while True:

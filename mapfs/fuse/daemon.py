@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pyfuse3
 import trio
 
-from mapfs.errors import MapfsError, MountError, reason_of
+from mapfs.errors import MountError, first, reason_of
 from mapfs.fuse import device, mountpoint
 from mapfs.fuse.ahead import Ahead
 from mapfs.fuse.bridge import Bridge
@@ -32,7 +32,8 @@ from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.settling import Settling
-from mapfs.fuse.system import abort, extend_readahead, first, raise_descriptor_limit
+from mapfs.fuse.shortage import Shortage
+from mapfs.fuse.system import abort, extend_readahead, keep_descriptors, raise_descriptor_limit
 from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
@@ -53,8 +54,7 @@ _FLUSH_EVERY = 1.0  # seconds
 
 
 class Mount:
-    """One mount. `ready` is called once it answers, `stopping` once its end begins, `warn` with sentences for whoever
-    runs it."""
+    """One mount. `ready` is called once it answers, `stopping` once it begins to end, `warn` with sentences."""
 
     def __init__(
         self,
@@ -71,17 +71,16 @@ class Mount:
         self._ready = ready
         self._tell_stopping = stopping
         self._warn = warn
+        self._shortage = Shortage(warn)
         self._path = options.mountpoint
         self._started = time.monotonic()
         self._failure: BaseException | None = None
         self._own = options.link == "own"
-        self._mounted = False
-        self._session = False
+        self._mounted = self._answered = self._session = self._stopping = False
         self._st_dev = -1
         self._pagers: Pagers | None = None
         self._link: Link | None = None
         self._passthrough: Passthrough | None = None
-        self._stopping = False
 
     def run(self) -> None:
         """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
@@ -106,19 +105,22 @@ class Mount:
             ring.filling = recorder.hurry
             sys.setswitchinterval(_SWITCH_INTERVAL)
             self._assemble(tree, ring, recorder, stack)
-            trio.run(self._serve)
+            try:
+                trio.run(self._serve)
+            except ExceptionGroup as error:
+                raise first(error) from error
         if self._failure is not None:
             raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
 
     def _finish(self, recorder: RecorderProcess) -> None:
-        self.complete = recorder.finish(served=self._mounted)
+        self.complete = recorder.finish(served=self._answered)
 
     # putting the parts together
 
     def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
         self._tree = tree
-        self._facts, self._hurry = recorder.facts, recorder.hurry
-        self._threads = Threads(recorder.facts.send)
+        self._recorder, self._facts, self._hurry = recorder, recorder.facts, recorder.hurry
+        self._threads = Threads(recorder.facts.send, self._shortage.met)
         stack.callback(self._threads.close)
         wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
         self._watching = Watching(wanted, recorder.facts, self._threads)
@@ -137,7 +139,7 @@ class Mount:
         add_control(tree, openers | {"ctl": self._control.open}, writable=frozenset({"ctl"}))
         self._operations = Operations(
             tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
-            self._opened, self._released, self._warn,
+            self._opened, self._released, self._warn, self._shortage,
         )  # fmt: skip
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))
@@ -159,7 +161,7 @@ class Mount:
             self._passthrough = Passthrough(descriptor, self._files, self._warn)
         self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
-        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options)
+        self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options, self._shortage)
 
     def _mount_plain(self) -> None:
         self._start_session(self._path, set(self.options.for_fuse()))
@@ -214,10 +216,8 @@ class Mount:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._control.start(nursery)
-                nursery.start_soon(self._watch_signals)
-                nursery.start_soon(self._announce)
-                nursery.start_soon(self._flush_facts)
-                nursery.start_soon(self._sessions.tell)
+                for task in (self._watch_signals, self._announce, self._flush_facts, self._attend_recorder):
+                    nursery.start_soon(task)
                 nursery.start_soon(self._watching.attend, self._hurry)
                 if self._link is not None and self._pagers is not None:
                     self._bridge.open(self._link, self._pagers, nursery)
@@ -244,6 +244,8 @@ class Mount:
         if scope.cancelled_caught:
             self._ended(MountError(f"{self._path} does not answer within {_READY_WITHIN:.0f} s"))
             return
+        self._answered = True
+        keep_descriptors()
         link = self._link
         if link is not None and link.init is not None:
             extend_readahead(self._st_dev, self.options.readahead, link.init.max_readahead, self._warn)
@@ -255,6 +257,11 @@ class Mount:
         while self._facts.alive:
             self._facts.flush()
             await trio.sleep(_FLUSH_EVERY)
+
+    async def _attend_recorder(self) -> None:
+        await self._sessions.tell()
+        if (name := self._recorder.killed_by()) is not None:
+            self._warn(f"the recorder was killed ({name}): log and trace end here; the mount goes on without them")
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(*_SIGNALS) as signals:
@@ -301,8 +308,7 @@ class Mount:
             return
         here = device.mounted_at(self._path)
         if here is not None and here.device == self._st_dev:
-            with contextlib.suppress(MapfsError):
-                device.unmount(self._path, lazy=True)
+            device.take_away(self._path)
         abort(self._st_dev)
         if self._link is not None:
             self._link.close()
@@ -320,4 +326,5 @@ class Mount:
     def _begin_end(self) -> None:
         if not self._stopping:
             self._stopping = True
+            raise_descriptor_limit()
             self._tell_stopping()

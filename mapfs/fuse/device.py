@@ -4,6 +4,7 @@ The mount point's state is read from /proc/self/mountinfo alone: stat(2) of a mo
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -12,9 +13,10 @@ import socket
 import subprocess
 from dataclasses import dataclass
 
-from mapfs.errors import MountError
+from mapfs.errors import MountError, reason_of
 
 TYPE = "fuse.mapfs"
+_MNT_DETACH = 2  # umount(2)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _REMEDIES = {
     "user_allow_other": "put a line user_allow_other into /etc/fuse.conf, or leave --allow-other out",
@@ -101,17 +103,32 @@ def mount(path: str, options: list[str]) -> int:
 def unmount(path: str, *, lazy: bool = False) -> None:
     """Unmounts `path`. Raises MountError, its cause an OSError with EBUSY where programs still use it."""
     command = [fusermount(), "-u", *(["-z"] if lazy else []), "--", path]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = _ran(command, path)
     if done.returncode == 0:
         return
     if os.geteuid() == 0 and b"busy" not in done.stderr.lower():
         command = ["umount", *(["-l"] if lazy else []), "--", path]  # what fusermount3 does not know as FUSE
-        if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
+        if _ran(command, path).returncode == 0:
             return
     error = MountError(_sentence(f"cannot unmount {path}", done.stderr))
     if b"busy" in done.stderr.lower():
         raise error from OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
     raise error
+
+
+def take_away(path: str) -> None:
+    """Detaches the mount at `path`; as root even where no program can be started (umount(2))."""
+    try:
+        unmount(path, lazy=True)
+    except MountError:
+        ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_DETACH)
+
+
+def _ran(command: list[str], path: str) -> "subprocess.CompletedProcess[bytes]":
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise MountError(f"cannot unmount {path}: {command[0]} cannot be run: {reason_of(error)}") from error
 
 
 def _sentence(what: str, stderr: bytes) -> str:

@@ -38,11 +38,15 @@ class Later:
         with self._changed:
             if self._hurrying or self._closed:
                 return False
-            heapq.heappush(self._heap, (when, self._order(), demand))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="later", daemon=True)
-                self._thread.start()
-            elif self._heap[0][2] is demand:
+                thread = threading.Thread(target=self._run, name="later", daemon=True)
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError):  # there are no more threads: rather too early than never
+                    return False
+                self._thread = thread
+            heapq.heappush(self._heap, (when, self._order(), demand))
+            if self._heap[0][2] is demand:
                 self._changed.notify()
             return True
 

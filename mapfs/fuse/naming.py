@@ -15,6 +15,7 @@ import trio
 
 from mapfs.fuse.files import Files
 from mapfs.fuse.notifier import Notifier
+from mapfs.fuse.shortage import Shortage
 from mapfs.fuse.translate import attributes, translated
 from mapfs.sources.base import Changes, Entry
 from mapfs.tree.filenodes import FileNode
@@ -53,8 +54,9 @@ def resized(node: FileNode, size: int) -> None:
 class Naming(pyfuse3.Operations):
     """The writing half of the name space. Every name is in a mirror, or the answer is EROFS."""
 
-    def __init__(self, tree: Tree, files: Files, notifier: Notifier) -> None:
+    def __init__(self, tree: Tree, files: Files, notifier: Notifier, shortage: Shortage) -> None:
         super().__init__()
+        self.shortage = shortage
         self._tree = tree
         self._files = files
         self._notifier = notifier

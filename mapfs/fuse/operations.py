@@ -21,6 +21,7 @@ from mapfs.fuse.files import Files
 from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import Naming, refused, resized, waiting
 from mapfs.fuse.notifier import Notifier
+from mapfs.fuse.shortage import Shortage
 from mapfs.fuse.translate import absent, translated
 from mapfs.sources.base import Buffer, Entry
 from mapfs.sources.coherency import Coherency
@@ -56,8 +57,9 @@ class Operations(Naming):
         opened: Callable[[FileNode], None],
         released: Callable[[FileNode], None],
         warn: Callable[[str], None],
+        shortage: Shortage,
     ) -> None:
-        super().__init__(tree, files, notifier)
+        super().__init__(tree, files, notifier, shortage)
         self.sessions: dict[int, Session] = {}
         self._threads = threads
         self._answers = answers
@@ -216,11 +218,11 @@ class Operations(Naming):
             if node.removed:  # in the meantime
                 raise refused(errno.ENOENT)
             handle, keep = self._files.open(node, writing=writing)
-            self._opened(node)
         finally:
             if writing:
                 node.pushing.release()
         try:
+            self._opened(node)
             if flags & os.O_TRUNC:
                 await waiting(resized, node, 0)
             if live and idle:

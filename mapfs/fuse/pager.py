@@ -14,29 +14,24 @@ pager would leave its clients waiting for ever.
 """
 
 import enum
-import errno
-import os
 import threading
-import time
 from collections import deque
-from io import FileIO
 
-from mapfs.errors import SourceError
-from mapfs.fuse import wire
-from mapfs.fuse.demand import Answers, Demand, checked, demand_of, flags_of, perform
+from mapfs.errors import MountError, SourceError
+from mapfs.fuse import reply, wire
+from mapfs.fuse.demand import Answers, Demand, perform
 from mapfs.fuse.files import Files
-from mapfs.fuse.idling import EACH, Idling
+from mapfs.fuse.idling import Idling
 from mapfs.fuse.later import Later
+from mapfs.fuse.leading import Leading
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.outlet import Outlet
-from mapfs.fuse.reply import GONE, NOTHING, Sheet, give, passable
+from mapfs.fuse.shortage import Shortage
 from mapfs.sources.base import Buffer
-from mapfs.trace import events
-from mapfs.trace.processes import kill_pending
 from mapfs.trace.ring import Ring
-from mapfs.units import PAGE_SIZE
 
 _KEEP_IDLE = 10.0  # seconds for which a thread without work is kept
+_LEAST = 2  # threads: one that waits for a source, and one that leads, even where no more can be started
 
 
 class _Lead(enum.Enum):
@@ -45,41 +40,35 @@ class _Lead(enum.Enum):
     FREE = enum.auto()
 
 
-class Pagers:
+class Pagers(Leading):
     """The pager threads of one mount; at most `options.threads` wait for sources at once. Raises MountError."""
 
     def __init__(
-        self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, options: MountOptions
-    ) -> None:
-        self._device = device
-        self._files = files
-        self._answers = answers
-        self._ring = ring
-        self._outlet = outlet
+        self, device: int, files: Files, answers: Answers, ring: Ring, outlet: Outlet, options: MountOptions,
+        shortage: Shortage,
+    ) -> None:  # fmt: skip
+        idling = Idling(device, options.spin, low_latency=options.low_latency)
+        super().__init__(device, files, answers, ring, outlet, idling)
+        self._shortage = shortage
         self._limit = options.threads
-        self._idling = Idling(device, options.spin, low_latency=options.low_latency)
         self._changed = threading.Condition()
         self._vacant = False  # the lead is to be taken
         self._idle = self._count = self._started = 0
         self._queued: deque[Demand] = deque()
-        self._inflight: dict[int, Demand] = {}
         self._closing = False
         self._later = Later(self._due)
 
     def start(self) -> None:
-        """Starts the first thread, which leads."""
+        """Starts the first threads, one of which leads. Raises MountError."""
         with self._changed:
-            self._start_thread()
+            self._idle = _LEAST - 1
+            if not all(self._start_thread(leading=not number) for number in range(_LEAST)):
+                raise MountError("the threads that answer demands cannot be started")
 
     @property
     def count(self) -> int:
         """Threads that there are."""
         return self._count
-
-    @property
-    def waiting(self) -> int:
-        """Demands that wait for a source."""
-        return len(self._inflight)
 
     def close(self, reason: str) -> None:
         """Answers the reads that wait with EIO, and those that come and would have to wait likewise. What is written
@@ -98,26 +87,23 @@ class Pagers:
         """From now on no read is put off, and those that were are taken up; how many."""
         return self._later.flush()
 
-    def abandon_if_killed(self, demand: Demand) -> bool:
-        """Answers `demand` if its thread is being killed, which could not end otherwise. True: it is over."""
-        if demand.unique not in self._inflight:
-            return True
-        if not kill_pending(demand.tid):
+    def _start_thread(self, *, leading: bool = True) -> bool:
+        """False: the system has no more threads, or no memory for one."""
+        name = f"pager-{self._started + 1}"
+        try:
+            memory = bytearray(wire.LARGEST_REQUEST), reply.Sheet(self._device)
+            threading.Thread(target=self._run, args=(leading, *memory), name=name, daemon=True).start()
+        except (RuntimeError, MemoryError, OSError) as error:
+            self._shortage.met("starting a thread for a slow demand", error)
             return False
-        self._abandon(demand.unique, SourceError("its thread was killed while it waited", errno.EINTR))
-        return True
-
-    def _start_thread(self, *, leading: bool = True) -> None:
         self._count += 1
         self._started += 1
-        name = f"pager-{self._started}"
-        threading.Thread(target=self._run, args=(leading,), name=name, daemon=True).start()
+        return True
 
-    def _run(self, leading: bool) -> None:
+    def _run(self, leading: bool, buffer: bytearray, sheet: reply.Sheet) -> None:
         try:
-            buffer = bytearray(wire.LARGEST_REQUEST)
             while True:
-                demand = self._lead(buffer) if leading else self._next()
+                demand = self._lead(buffer, sheet) if leading else self._next()
                 if demand is _Lead.FREE:
                     leading = True
                 elif demand is None:
@@ -134,7 +120,9 @@ class Pagers:
         All in one turn: a demand that is queued in between would be left to a thread that is leaving.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE)
+            while not self._changed.wait_for(lambda: self._vacant or self._queued or self._closing, _KEEP_IDLE):
+                if self._count > _LEAST:
+                    break
             self._idle -= 1
             if self._vacant:
                 self._vacant = False
@@ -143,100 +131,6 @@ class Pagers:
                 return self._queued.popleft()
             self._count -= 1
             return None
-
-    def _lead(self, buffer: bytearray) -> Demand | None:
-        """Reads the device until a demand has to wait for its source, and returns it; None: the mount ended.
-
-        The way of a page: what is done here for a READ is all that is done for it, so it calls little.
-        """
-        device, handles, view = self._device, self._files.handles, memoryview(buffer)
-        read, take_apart, clock = FileIO(device, closefd=False).readinto, wire.DEMAND.unpack_from, time.monotonic_ns
-        reply, writev, sheet, thread_key = wire.REPLY.pack, os.writev, Sheet(device), self._answers.thread_key
-        page, one, head, write = sheet.page, sheet.one, sheet.head, sheet.write
-        append, rouse, flag = self._ring.append, self._ring.rouse, self._ring.memory
-        idling, answers = self._idling, 0
-        while True:
-            try:
-                length = read(buffer)
-            except OSError as error:
-                if error.errno in NOTHING:
-                    continue
-                if error.errno in GONE:
-                    self._outlet.failed(None)
-                    return None
-                raise
-            if length is None:  # there is no request
-                idling.look()
-                continue
-            opcode, unique, tid, handle, offset, size, flags = take_apart(buffer)
-            if opcode != wire.READ:
-                if opcode not in wire.OF_BYTES:
-                    self._relay(view[:length], opcode, unique, handle)
-                    idling.rest()
-                elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
-                    return demand
-                continue
-            arrived = clock()
-            file = handles.get(handle)
-            if file is None:
-                self._outlet.control(unique, handle, offset, size, None)
-                continue
-            node = file.node
-            if offset + size > node.size:
-                size = max(0, node.size - offset)
-            source, data, filled = node.source, None, False
-            try:
-                assert source is not None, "a handle keeps its source open"
-                if source.fills and node.ahead is None and size <= sheet.ROOM:
-                    filled = source.try_fill(offset, page if size == PAGE_SIZE else sheet.room(size))
-                else:
-                    data = source.try_read(offset, size)
-                    if data is not None and (type(data) is not bytes or len(data) != size):
-                        data = checked(data, size)
-            except BaseException as error:
-                self._answer(Demand(unique, tid, file, offset, size, flags_of(flags), arrived), b"", error)
-                continue
-            if data is None and not filled:
-                demand = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
-                if self._hand_over(demand):
-                    return demand
-                continue
-            if node.ahead is not None and data is not None:
-                demand = self._inflight[unique] = Demand(unique, tid, file, offset, size, flags_of(flags), arrived)
-                if node.ahead.takes(demand, data, self._answer_held):
-                    continue
-                del self._inflight[unique]
-            key = thread_key(tid, arrived)
-            # before the answer: what was answered is in the ring, even if this process is killed in between
-            append(arrived, clock() - arrived, offset, unique, size, file.id, key, tid, events.READ, flags_of(flags))
-            try:
-                if data is not None:
-                    writev(device, (reply(wire.REPLY.size + size, 0, unique), data))
-                else:
-                    head(wire.REPLY.size + size, 0, unique)
-                    write(one if size == PAGE_SIZE else sheet.whole(size))
-            except OSError as error:
-                passable(error)
-            if flag[0]:
-                rouse()
-            idling.since = 0
-            answers += 1
-            if not answers % EACH:
-                idling.judge(tid)
-
-    def _taken(self, message: memoryview, opcode: int) -> Demand | None:
-        """The WRITE, FALLOCATE or LSEEK in `message`; None where it is no page file's, and was seen to."""
-        unique = wire.REQUEST.unpack_from(message)[2]
-        handle = wire.HANDLE.unpack_from(message, wire.REQUEST.size)[0]
-        file = self._files.handles.get(handle)
-        if file is not None:
-            return demand_of(message, opcode, file, time.monotonic_ns())
-        if opcode == wire.WRITE:
-            data = bytes(message[wire.WRITE_REQUEST_SIZE :])
-            self._outlet.control(unique, handle, 0, len(data), data)
-        else:
-            self.reply(unique, b"", errno.ENOSYS if opcode == wire.LSEEK else errno.EOPNOTSUPP)
-        return None
 
     def _hand_over(self, demand: Demand) -> bool:
         """Finds another leader, so that the caller may wait. False: it need not, the demand is queued or put off."""
@@ -250,8 +144,7 @@ class Pagers:
                 self._vacant = True
                 self._changed.notify()
                 return True
-            elif self._count <= self._limit:
-                self._start_thread()
+            elif self._count <= self._limit and self._start_thread():
                 return True
             else:
                 demand.data = bytes(demand.data)  # the buffer is read into again
@@ -266,9 +159,8 @@ class Pagers:
             if demand.unique not in self._inflight:
                 return
             self._queued.append(demand)
-            if not self._idle and self._count <= self._limit:
+            if not self._idle and self._count <= self._limit and self._start_thread(leading=False):
                 self._idle += 1  # as one that has just answered: it takes what is queued
-                self._start_thread(leading=False)
             else:
                 self._changed.notify()
 
@@ -292,39 +184,3 @@ class Pagers:
             self._answer(demand, data, failure)
             if (ahead := demand.file.node.ahead) is not None and failure is None:
                 ahead.waited(demand)
-
-    def _answer_held(self, demand: Demand, data: Buffer) -> None:
-        if self._inflight.pop(demand.unique, None) is not None:
-            self._answer(demand, data, None)
-
-    def _abandon(self, unique: int, error: SourceError) -> None:
-        demand = self._inflight.pop(unique, None)
-        if demand is not None:
-            self._answer(demand, b"", error)
-
-    def _answer(self, demand: Demand, data: Buffer, error: BaseException | None) -> None:
-        number = self._answers.record(demand, error)
-        self.reply(demand.unique, b"" if number else data, number)
-        self._ring.rouse()
-
-    def reply(self, unique: int, data: Buffer, number: int = 0) -> None:
-        """Answers the request `unique` with `data`, or with the errno `number`."""
-        give(self._device, unique, data, number)
-
-    def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
-        """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""
-        if opcode in wire.REFUSED:
-            self.reply(unique, b"", wire.REFUSED[opcode])
-            return
-        if opcode != wire.INTERRUPT:
-            self._outlet.forward(message, opcode, unique)
-            return
-        demand = self._inflight.get(first)
-        if demand is not None:
-            # an error would be SIGBUS for a thread that lives on: only one that is being killed gets it
-            if not self.abandon_if_killed(demand):
-                self._outlet.interrupted(demand)
-        elif self._outlet.relays(first):
-            self._outlet.forward(message, opcode, unique)
-        else:
-            self._outlet.cancel_control(first)

@@ -15,7 +15,7 @@ NOTHING = (errno.EINTR, errno.ENOENT)  # this request is over, or there was none
 _AT = PAGE_SIZE - wire.REPLY.size
 
 
-def give(device: int, unique: int, data: Buffer, number: int = 0) -> None:
+def send(device: int, unique: int, data: Buffer, number: int = 0) -> None:
     """Answers the request `unique` with `data`, or with the errno `number`. Raises OSError if the device fails."""
     try:
         os.writev(device, (wire.reply_header(unique, len(data), number), data))

@@ -7,13 +7,7 @@ import resource
 from collections.abc import Callable
 
 _MNT_FORCE = 1  # umount(2)
-
-
-def first(error: BaseException) -> BaseException:
-    """The first error in a group of them, groups within it included."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+_KEPT = 16  # descriptors that unmounting takes: fusermount3 is started with pipes
 
 
 def abort(st_dev: int, path: str | None = None) -> None:
@@ -32,10 +26,22 @@ def abort(st_dev: int, path: str | None = None) -> None:
 
 def raise_descriptor_limit() -> None:
     """Mirrors hold a descriptor for each file that a client has open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _limit_descriptors(0)
+
+
+def keep_descriptors() -> None:
+    """Keeps some descriptors for the end of the mount, whatever clients have open until then: by the soft limit of this
+    process, which `raise_descriptor_limit` takes away.
+    """
+    _limit_descriptors(_KEPT)
+
+
+def _limit_descriptors(kept: int) -> None:
+    """Where `kept` of them are more than there can be, as many as are open now are the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least = len(os.listdir("/proc/self/fd"))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - kept, min(hard, least)), hard))
 
 
 def extend_readahead(st_dev: int, wanted: int, offered: int, warn: Callable[[str], None]) -> None:

@@ -3,12 +3,13 @@
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
 
 from mapfs.errors import errno_of
+from mapfs.fuse.shortage import Shortage
 from mapfs.sources.base import Entry
 from mapfs.tree.nodes import Node
 from mapfs.units import PAGE_SIZE
@@ -18,17 +19,28 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def translated(operation: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+class _Serving(Protocol):
+    """Whose methods are operations."""
+
+    shortage: Shortage
+
+
+_S = TypeVar("_S", bound=_Serving)
+_Operation = Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]
+
+
+def translated(operation: _Operation[_S, _P, _R]) -> _Operation[_S, _P, _R]:
     """Turns whatever `operation` raises into the errno that the client gets; logs what nobody expected."""
 
     @functools.wraps(operation)
-    async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def wrapper(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
-            return await operation(*args, **kwargs)
+            return await operation(self, *args, **kwargs)
         except (pyfuse3.FUSEError, trio.Cancelled):
             raise
         except Exception as error:
-            if not isinstance(error, OSError) and not hasattr(error, "errno"):
+            short = self.shortage.met(operation.__name__, error)
+            if not (short or isinstance(error, OSError) or hasattr(error, "errno")):
                 log.exception("%s failed", operation.__name__)
             raise pyfuse3.FUSEError(errno_of(error)) from error
 

@@ -63,6 +63,7 @@ INIT_OUT = struct.Struct("=IIIIHHIIHHIIH")
 #: The kernel fills a buffer of this size with as many FORGETs as fit; an unprivileged socket takes 416 KiB.
 LARGEST_REQUEST = (1 << 18) + 4096
 LARGEST_REPLY = (1 << 20) + 4096
+_MOST_BACKGROUND = 0xFFFF  # fuse_init_out.max_background, 16 bits
 _MAX_WRITE = 1 << 18  # a READ of the device needs a buffer for the largest WRITE (fs/fuse/dev.c, fuse_dev_do_read)
 _MAX_PAGES = 64  # of the reply to one READDIR, where the socket takes no 1 MiB
 
@@ -136,6 +137,10 @@ def correct_init_reply(reply: bytearray, readahead: int, *, small: bool = False,
     (fs/fuse/inode.c, process_init_reply). With 0, each page fault is one READ of one page. The kernel shall drop no
     pages by itself because a file has a new mtime (FUSE_EXPLICIT_INVAL_DATA): mapfs knows which writes were its own,
     and says what to drop. `passthrough` lets it take a file's pages from a backing file, where mapfs says so.
+
+    Reads of read(2) and of reading ahead are background requests, of which the kernel hands out 12 at once where nobody
+    says otherwise; the others wait, and the demands of all files behind them: one source that hangs would hang all.
+    So as many are allowed as can be said; a plain user gets as many as the memory allows (fuse, max_user_bgreq).
     """
     offered = parse_init_reply(reply)
     flags = offered.flags & ~_AUTO_INVAL_DATA | _EXPLICIT_INVAL_DATA
@@ -144,6 +149,7 @@ def correct_init_reply(reply: bytearray, readahead: int, *, small: bool = False,
         struct.pack_into("=I", reply, REPLY.size + 32, offered.flags2 | _PASSTHROUGH)
         struct.pack_into("=I", reply, REPLY.size + 36, 1)  # max_stack_depth
     struct.pack_into("=II", reply, REPLY.size + 8, min(readahead, offered.max_readahead), flags)
+    struct.pack_into("=HH", reply, REPLY.size + 16, _MOST_BACKGROUND, _MOST_BACKGROUND)  # and when it is congested
     struct.pack_into("=I", reply, REPLY.size + 20, min(offered.max_write, _MAX_WRITE))
     if small and offered.max_pages > _MAX_PAGES:
         struct.pack_into("=H", reply, REPLY.size + 28, _MAX_PAGES)

@@ -5,7 +5,6 @@ pushed; where all is seen (tier kernel) what was read ahead and not touched does
 --to prefetch`) counts as it stands.
 """
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from mapfs.trace.classify import PageSet
 from mapfs.trace.events import AHEAD, READ
 from mapfs.trace.evidence.tiers import KERNEL
 from mapfs.trace.plan import Plan, PlannedFile, Run
-from mapfs.trace.reader import open_trace
+from mapfs.trace.reader import reading
 from mapfs.units import PAGE_SIZE, page_count
 
 _SQLITE = b"SQLite format 3\0"
@@ -31,8 +30,8 @@ def plan_of(traces: Sequence[str], only: str | None = None) -> Plan:
     merger = _Merger(only)
     for trace in traces:
         if _is_database(trace):
-            with contextlib.closing(open_trace(trace).connection) as connection:
-                merger.add(trace, *_of_trace(connection, trace))
+            with reading(trace) as recorded:
+                merger.add(trace, *_of_trace(recorded.connection, trace))
         else:
             merger.add(trace, *_of_list(trace))
     return Plan(merger.files, merger.runs)

@@ -13,6 +13,7 @@ static program without libraries, of 2,000 on the machine of docs/BENCHMARKS.md)
 import contextlib
 import os
 import re
+import resource
 import threading
 import time
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from mapfs.trace.facts import ThreadFact, printable
 
 _KNOWN = 512  # threads whose comm file is held open
 _SURELY = 50_000  # ns for which a thread is what it was
+_SHARE = 8  # one of so many descriptors that this process may have is such a file at most
 _CMDLINE = 4096
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r"lxc\.payload\.([^/]+)|machine-([^/]+)\.scope|libpod-([^/]+)\.scope")
@@ -40,10 +42,18 @@ class _Known:
 
 
 class Threads:
-    """Thread id -> key. `learned` is given the fact of a new key before the key is returned."""
+    """Thread id -> key. `learned` is given the fact of a new key before the key is returned; `failed` is told where a
+    thread cannot be looked at, and why.
+    """
 
-    def __init__(self, learned: Callable[[ThreadFact], object]) -> None:
+    def __init__(
+        self,
+        learned: Callable[[ThreadFact], object],
+        failed: Callable[[str, BaseException], object] | None = None,
+    ) -> None:
         self._learned = learned
+        self._failed = failed
+        self._share = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE
         self._lock = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._last = 0
@@ -101,22 +111,28 @@ class Threads:
         key = before.fact.key if before else self._last + 1
         try:
             comm_fd = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            self._cannot_look(error)
             return 0
         try:
             comm = os.pread(comm_fd, 64, 0)
             fact = read_thread(tid, key, comm)
-        except (OSError, ValueError, LookupError):
+        except (OSError, ValueError, LookupError) as error:
             os.close(comm_fd)
+            self._cannot_look(error)
             return 0
         if before is None or fact != before.fact:
             self._last += 1
             fact = msgspec.structs.replace(fact, key=self._last)
             self._learned(msgspec.structs.replace(fact, found_ns=time.monotonic_ns()))
         self._known[tid] = _Known(comm_fd, comm, 1, fact.key, fact)
-        while len(self._known) > _KNOWN:
+        while len(self._known) > min(_KNOWN, self._share):
             self._drop(next(iter(self._known)))
         return fact.key
+
+    def _cannot_look(self, error: BaseException) -> None:
+        if self._failed is not None:
+            self._failed("finding out which thread demands a page", error)
 
     def _drop(self, tid: int) -> None:
         known = self._known.pop(tid, None)

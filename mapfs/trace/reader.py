@@ -22,6 +22,7 @@ import msgspec
 from mapfs.errors import TraceError, errno_name, reason_of
 from mapfs.trace.events import OPS
 from mapfs.trace.loader import Loader
+from mapfs.trace.shape import not_as_written
 from mapfs.trace.store import APPLICATION_ID, FORMAT, Store
 
 EVENTS = os.path.join(".mapfs", "events")
@@ -63,6 +64,24 @@ def _silent(mount: str, error: Exception) -> TraceError:
 def open_trace(target: str) -> Reading:
     """The trace file or running mount `target`. Raises TraceError where it is neither."""
     return _of_mount(target) if is_mount(target) else Reading(_of_file(target))
+
+
+@contextlib.contextmanager
+def reading(target: str) -> Iterator[Reading]:
+    """`open_trace` for a block, and closed after it. Raises TraceError where what the file holds cannot be read."""
+    opened = open_trace(target)
+    try:
+        yield opened
+    except sqlite3.ProgrammingError:  # of the caller
+        raise
+    except sqlite3.DatabaseError as error:
+        if is_mount(target):  # then the trace was made here, in memory
+            raise
+        raise TraceError(
+            f"{target} cannot be read: {reason_of(error)}; it is damaged or not of mapfs, so record it anew"
+        ) from error
+    finally:
+        opened.connection.close()
 
 
 def mount_stats(mount: str) -> dict[str, Any]:
@@ -202,6 +221,12 @@ def _check(connection: sqlite3.Connection, path: str) -> None:
         raise TraceError(
             f"{path} has the trace format {version}, this mapfs reads {FORMAT}; use the mapfs that wrote it"
         )
+    try:
+        wrong = not_as_written(connection)
+    except sqlite3.Error as error:
+        raise TraceError(f"{path} cannot be read: {reason_of(error)}; it is damaged, so record it anew") from error
+    if wrong is not None:
+        raise TraceError(f"{path} cannot be read: its {wrong} is not as mapfs made it, so record it anew")
 
 
 def _of_mount(mount: str) -> Reading:

@@ -7,6 +7,7 @@ takes what is left in the ring, finishes the trace and ends. Signals of the term
 
 import contextlib
 import os
+import resource
 import select
 import socket
 import time
@@ -39,6 +40,7 @@ _BUSY = 0.02  # seconds between two looks while events flow
 _WANTED = 0.001  # seconds between two, while somebody waits for what has just happened
 _STORE_CAPACITY = 1_000_000  # events that may wait for the disk
 _FINISH = 120.0  # seconds the trace may take to be finished
+_KEPT = 32  # descriptors for those who read events, statistics or metrics
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
 
 
@@ -79,13 +81,15 @@ class Recorder:
         self.known = Known(self.journal)
         self.progress = trio.Event()  # replaced whenever events were drained
         self.ended = False
-        self._served = True
+        self._orderly, self._served = False, True
         self._socket = end
         self._makers = makers
         self._sinks: list[SinkThread] = []
         self._classifier = Classifier()
         self._serial = 0
         self._pace: Pace | None = None
+        self._most_fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._told_scarce = False
         self._wanted: list[_Wanted] = []
         self._awake = select.epoll()  # of what it sleeps on
 
@@ -213,6 +217,7 @@ class Recorder:
                 message, fds = b"", []
             if not message:
                 self.ended = True
+                self._told_end()
                 return
             try:
                 fact = facts.decode(message)
@@ -220,6 +225,12 @@ class Recorder:
                 warn(f"a fact cannot be read: {error}; what refers to it shows ?")
                 continue
             self._take_fact(fact, fds)
+
+    def _told_end(self) -> None:
+        if self._orderly or self.mount is None:
+            return
+        where, pid = self.mount.mountpoint, self.mount.pid
+        warn(f"mapfs was killed (process {pid}): {where} fails from now on; clean up with mapfs umount {where}")
 
     def _take_fact(self, fact: facts.Fact, fds: list[int]) -> None:
         match fact:
@@ -244,6 +255,8 @@ class Recorder:
                 if self.evidence is not None:
                     self.evidence.known(fact)
             case facts.WatchedFact() if self.evidence is not None:
+                if self._scarce(fds):
+                    return  # nor does the trace say that it is watched
                 self.evidence.watch(fact.pid, fds)
             case facts.RingsFact() if self.evidence is not None:
                 before = self.evidence.wakers()
@@ -257,9 +270,20 @@ class Recorder:
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
                 self._wanted += [_Wanted(fact, fd, self.ring.head(), time.monotonic_ns()) for fd in fds]
             case facts.Ended():
-                self._served = fact.served
+                self._orderly, self._served = True, fact.served
         if self.store is not None:
             self._store_fact(fact)
+
+    def _scarce(self, fds: list[int]) -> bool:
+        """Closes descriptors of a process to be watched, where they would leave too few for whoever wants to read."""
+        if fds and max(fds) < self._most_fds - _KEPT:
+            return False
+        for fd in fds:
+            os.close(fd)
+        if not self._told_scarce:
+            self._told_scarce = True
+            warn("the page faults of some processes are not seen: too many files are open; raise the limit (ulimit -n)")
+        return True
 
     def _learned(self, fact: ThreadFact) -> None:
         """The recorder itself found out who a thread is."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
-from mapfs.errors import MapfsError, TraceError
+from mapfs.errors import MapfsError, TraceError, lack_of
 from mapfs.trace import facts
 from mapfs.trace.address import Address
 from mapfs.trace.endpoint import Endpoint
@@ -69,6 +69,14 @@ class RecorderProcess:
         """Has it compete for the CPUs until it has caught up."""
         compete(self.pid, yes=True)
 
+    def killed_by(self) -> str | None:
+        """Once its end of the facts is closed: the signal that ended it; None where it ended by itself."""
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            if found is not None and found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+                return signal.Signals(found.si_status).name
+        return None
+
     def finish(self, *, served: bool) -> bool:
         """Ends it and waits for it. True if everything that was answered is where it should be."""
         if not self._started:
@@ -101,7 +109,7 @@ def _child(
     metrics: Address | None,
 ) -> None:
     """All of the recorder's life; never returns."""
-    code = 1
+    code, store, recorder = 1, None, None
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -121,9 +129,13 @@ def _child(
             null_stdio()
         end.send(b"ready")
         end.setblocking(False)  # socket.recv_fds drops its flags argument, MSG_DONTWAIT too
-        code = 0 if trio.run(Recorder(ring, end, store, makers, endpoint).run) else 1
+        recorder = Recorder(ring, end, store, makers, endpoint)
+        code = 0 if trio.run(recorder.run) else 1
     except BaseException as error:
-        warn(f"the recorder failed: {type(error).__name__}: {error}; the mount goes on without log and trace")
+        why = lack_of(error) or f"{type(error).__name__}: {error}"
+        warn(f"the recorder failed: {why}; the mount goes on without log and trace")
+        if store is not None and (recorder is None or not recorder.journal.count):
+            store.discard()  # there is nothing in it, and it would be in the way of the next try
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()

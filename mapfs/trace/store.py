@@ -147,6 +147,8 @@ class Store:
             self._db.executescript(SCHEMA)
             self._db.executemany("INSERT INTO ops VALUES (?, ?)", OPS.items())
         except sqlite3.Error as error:
+            if path != ":memory:":
+                _remove(path)
             raise TraceError(f"cannot write the trace {path}: {error}") from error
         self._reasons: dict[str, int] = {}
         self._last = 0  # the serial number up to which every event was stored or is known to be lost

@@ -7,7 +7,6 @@ events were lost the numbers are what was seen at least: too many is certain the
 
 import glob
 import math
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapfs.errors import TraceError, UsageError
+from mapfs.toml import parse_toml
 from mapfs.views.lines import visible
 from mapfs.views.summary import Counts, Summary
 
@@ -90,8 +90,8 @@ class Verdict:
 def parse(text: str, name: str) -> Budget:
     """The budget in a TOML text from the file `name`. Raises UsageError where it is none, or limits nothing."""
     try:
-        budget = msgspec.convert(tomllib.loads(text), Budget)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        budget = msgspec.convert(parse_toml(text, name), Budget)
+    except msgspec.ValidationError as error:
         remedy = "write [total], or [[file]] with match=, and pages=, refaults= or wait_ms= in it"
         raise UsageError(f"{name} is no budget: {error}; {remedy}") from error
     matches = [one.match for one in budget.file]

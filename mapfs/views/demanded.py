@@ -3,7 +3,6 @@
 The trace is read once it has all that happened before it was asked for. The sums are those of `mapfs summary`.
 """
 
-import contextlib
 import sqlite3
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 from mapfs.errors import TraceError
 from mapfs.trace.events import READ
-from mapfs.trace.reader import has_ended, mount_events, newest_serial, open_trace
+from mapfs.trace.reader import has_ended, mount_events, newest_serial, reading
 from mapfs.views.budget import shares
 from mapfs.views.lines import visible
 from mapfs.views.summary.part import in_pages
@@ -51,7 +50,8 @@ def demanded(mount: str, trace: str) -> Demanded:
 
     Raises TraceError where the trace does not have it within half a minute.
     """
-    with contextlib.closing(open_trace(trace).connection) as db:
+    with reading(trace) as recorded:
+        db = recorded.connection
         _wait(db, mount, trace)
         (lost,) = db.execute("SELECT ifnull(sum(count), 0) FROM losses WHERE what = 'events'").fetchone()
         return Demanded([*_rows(db)], lost)

@@ -69,14 +69,19 @@ def _result(process: "subprocess.Popen[bytes]") -> Part:  # type: ignore[type-va
     out, _ = process.communicate()
     if process.returncode:
         raise TraceError(f"a process that read part of the trace ended with {process.returncode}; try again")
-    part: Part = pickle.loads(out)  # noqa: S301 -- from a process of our own
+    part: Part | sqlite3.DatabaseError = pickle.loads(out)  # noqa: S301 -- from a process of our own
+    if isinstance(part, sqlite3.DatabaseError):
+        raise part
     return part
 
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started it says what there is to say
     scan, path, layout, first, end = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from a process of our own
-    part = scan(open_trace(path).connection, layout, first, end)
+    try:
+        part = scan(open_trace(path).connection, layout, first, end)
+    except sqlite3.DatabaseError as error:  # what the file holds: whoever reads it has the words for that
+        part = error
     pickle.dump(part, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
     sys.stdout.flush()
 

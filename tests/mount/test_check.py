@@ -79,7 +79,7 @@ def test_what_cannot_be_read_or_written_is_one_sentence(trace: Path, tmp_path: P
     for path, code, sentence, update in (
         (budget, 2, "unknown field `pags`", False),
         (budget, 2, "unknown field `pags`", True),  # never overwritten
-        (binary, 2, "is no budget", False),
+        (binary, 2, "is not TOML", False),
         (tmp_path / "none", 2, "--update writes it", False),
         (tmp_path, 2, "cannot read", False),
         (tmp_path / "no" / "budget", 1, "cannot write", True),

@@ -12,7 +12,7 @@ import pytest
 from mapfs.fuse.device import mounted_at
 from mapfs.trace.reader import open_trace, trace_events
 from tests.conftest import Mounter
-from tests.support import ROOT, WITHIN, Daemon, Holder, client, mapfs, wait_until
+from tests.support import ROOT, WITHIN, Client, Daemon, Holder, client, mapfs, python, wait_until
 
 FAULTY = [sys.executable, "-m", "tests.faulty"]
 
@@ -93,6 +93,34 @@ def test_slow_demands_delay_no_other_and_are_answered_when_the_source_is(mount: 
     gate.touch()
     assert [each.wait(WITHIN) for each in clients] == [0] * 6
     assert sorted(page for _, page in daemon.demands("slow")) == list(range(6))
+    assert daemon.umount() == 0
+
+
+READ_PAGES = """
+    import concurrent.futures, os, sys
+    fd, pages = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+    with concurrent.futures.ThreadPoolExecutor(pages) as threads:  # each page is read by a thread of its own
+        found = list(threads.map(lambda page: int.from_bytes(os.pread(fd, 8, page * 4096), "little"), range(pages)))
+    assert found == list(range(pages)), found
+    print("read", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("readahead", ["0", "128K"])
+def test_no_number_of_slow_reads_keeps_another_file_waiting(mount: Mounter, tmp_path: Path, readahead: str) -> None:
+    """The kernel counts read(2) and reading ahead as background requests, and bounds how many it hands out."""
+    gate = tmp_path / "gate"
+    daemon = mount(f"slow=gate:{gate}", "fast=pages:64p", f"--readahead={readahead}", command=FAULTY)
+    with Client(READ_PAGES, daemon.file("slow"), 64) as reader:
+        wait_until(lambda: int(daemon.stats()["daemon"]["waiting_demands"]) >= 2, "slow reads")
+        if readahead == "0":
+            waiting(daemon, 64)
+        python("import sys; assert len(open(sys.argv[1], 'rb').read()) == 64 * 4096", daemon.file("fast"))
+        mapfs("drop", daemon.file("fast"))
+        assert client("touch", daemon.file("fast"), "0-63")["numbers"] == list(range(64))
+        gate.touch()
+        assert reader.process.stdout and reader.process.stdout.readline() == "read\n"
     assert daemon.umount() == 0
 
 
@@ -195,6 +223,7 @@ def test_kill_9_loses_no_answered_event_and_umount_cleans_up(mount: Mounter, tmp
     pages = [event["page"] for event in events]
     assert pages == list(range(len(pages)))
     assert len(pages) in (done, done + 1)  # the last one answered may not have been touched
+    assert f"clean up with mapfs umount {daemon.path}" in daemon.wait_line(f"was killed (process {daemon.process.pid})")
     stale = mapfs("summary", daemon.path, check=False)
     assert (stale.returncode, "mapfs umount" in stale.stderr) == (1, True)
     mapfs("umount", daemon.path)
@@ -212,6 +241,7 @@ def test_a_killed_recorder_does_not_reach_the_mount(mount: Mounter, tmp_path: Pa
     recorder = daemon.stats()["recorder_pid"]
     assert client("touch", daemon.file("pages"), "1")["numbers"] == [1]
     os.kill(recorder, signal.SIGKILL)
+    assert "the mount goes on" in daemon.wait_line("the recorder was killed (SIGKILL)")
     assert client("touch", daemon.file("pages"), "2-40")["numbers"] == list(range(2, 41))
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.wait_end() == 1

@@ -34,6 +34,10 @@ def run(*command: str, cwd: str | Path | None = None) -> str:
     return done.stdout
 
 
+def _packs(clone: str) -> list[Path]:
+    return list(Path(clone, ".git/objects/pack").glob("*.pack"))
+
+
 def test_git_clones_commits_repacks_and_finds_nothing_wrong(mirror: Daemon, home: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -48,6 +52,14 @@ def test_git_clones_commits_repacks_and_finds_nothing_wrong(mirror: Daemon, home
     clone = inside + "/clone"
     (Path(clone) / "file3").write_text("changed in the mount\n")
     run("git", *who, "commit", "-q", "-a", "-m", "in the mount", cwd=clone)
+    objects = run("git", "rev-list", "--objects", "--all", cwd=clone)
+    assert len(_packs(clone)) == 1 and run("git", "count-objects", cwd=clone) != "0 objects, 0 kilobytes\n"
+    run("git", "repack", "-q", "-a", "-d", cwd=clone)
+    (pack,) = _packs(clone)
+    assert run("git", "count-objects", cwd=clone) == "0 objects, 0 kilobytes\n", "the commit's loose ones are in it"
+    run("git", "verify-pack", str(pack), cwd=clone)
+    assert run("git", "rev-list", "--objects", "--all", cwd=clone) == objects
+    assert pack.read_bytes() == (home / pack.relative_to(inside)).read_bytes()
     run("git", "gc", "-q", "--aggressive", cwd=clone)
     run("git", "checkout", "-q", "-b", "side", "HEAD~5", cwd=clone)
     run("git", *who, "merge", "-q", "--no-edit", "main", cwd=clone)
@@ -72,6 +84,34 @@ def test_gcc_compiles_links_and_the_program_runs(mirror: Daemon, home: Path) -> 
     (inside / "main.c").write_text("int main(void) { return 3; }\n")
     run("gcc", "-o", "main", "main.c", cwd=inside)
     assert subprocess.run([inside / "main"], check=False, timeout=LONG).returncode == 3
+
+
+def test_ld_makes_the_same_as_on_a_plain_disk(mirror: Daemon, home: Path, tmp_path: Path) -> None:
+    """ld by itself: objects put together (-r), an archive, and a static executable that is run in both places."""
+    inside, plain = Path(mirror.file("m")), tmp_path / "plain"
+    plain.mkdir()
+    sources = {
+        "start.c": "int part(int);\nint table[30000] = {1};\nvoid _start(void) { int code = part(table[0] * 7);\n"
+        '  __asm__ volatile ("syscall" : : "a" (60), "D" (code)); }\n',
+        "part.c": "int part(int n) { return n * 6; }\n",
+    }
+    if os.uname().machine != "x86_64":
+        pytest.skip("the program ends by a system call of x86-64")
+    for place in (inside, plain):
+        for name, text in sources.items():
+            (place / name).write_text(text)
+            run("gcc", "-O1", "-fno-stack-protector", "-ffreestanding", "-c", name, cwd=place)
+        run("ld", "-r", "-o", "whole.o", "start.o", "part.o", cwd=place)
+        run("ar", "rcsD", "libpart.a", "part.o", cwd=place)
+        run("ld", "-static", "-o", "from-whole", "whole.o", cwd=place)
+        run("ld", "-static", "-o", "from-archive", "start.o", "-L.", "-lpart", cwd=place)
+    for name in ("whole.o", "libpart.a", "from-whole", "from-archive"):
+        made = (plain / name).read_bytes()
+        assert (inside / name).read_bytes() == made, name
+        assert (home / name).read_bytes() == made, name
+    for place in (inside, home):
+        for name in ("from-whole", "from-archive"):
+            assert subprocess.run([place / name], check=False, timeout=LONG).returncode == 42
 
 
 def test_sqlite_in_wal_mode_with_two_connections(mirror: Daemon, home: Path) -> None:

@@ -80,7 +80,7 @@ def test_lost_events_leave_open_what_is_not_exceeded_anyway() -> None:
         ("[total]\npages = true", "Expected `int"),
         ("[total]\nwait_ms = nan", r">= 0.0 - at `\$.total.wait_ms`"),
         ("[total]\nwait_ms = inf", "no number"),
-        ("[total]\npages = ", "no budget: Invalid value"),
+        ("[total]\npages = ", "not TOML: Invalid value"),
         ("[[file]]\npages = 1", "missing required field `match`"),
         ('[[file]]\nmatch = "a"', "'a' limits nothing"),
         ('[file]\nmatch = "a"\npages = 1', "Expected `array`"),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mapfs.errors import MapfsError
+from mapfs.errors import MapfsError, TraceError
 from mapfs.fuse import control
 from mapfs.trace.reader import open_trace, trace_events
-from mapfs.trace.store import Store
+from mapfs.trace.store import SCHEMA, Store
 from tests.support import mapfs
 from tests.unit.samples import FILE, MOUNT, THREAD, event
 
@@ -93,16 +93,134 @@ def test_a_damaged_trace_is_read_or_refused(
         connection.close()
 
 
-@pytest.mark.parametrize("command", ["log", "summary"])
-def test_a_trace_with_other_tables_is_a_sentence_and_runs_nothing(whole: bytes, tmp_path: Path, command: str) -> None:
-    path = tmp_path / "t.db"
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+COMMANDS = {
+    "log": ["log", "{}"],
+    "summary": ["summary", "{}"],
+    "by-label": ["summary", "--by", "label", "{}"],
+    "report": ["report", "--json", "{}"],
+    "export": ["export", "--to", "ndjson", "{}"],
+    "prefetch": ["export", "--to", "prefetch", "{}"],
+    "diff": ["diff", "{}", "{}"],
+    "check": ["check", "{}", "--update", "--budget", "{}.toml"],
+}
+
+
+def _changed(whole: bytes, path: Path, *statements: str) -> None:
+    """A trace at `path` whose schema somebody has changed."""
     path.write_bytes(whole)
     with sqlite3.connect(path) as database:
-        # a view under the name of a table, whose function would read a file or load code where a schema were trusted
-        database.execute("DROP TABLE IF EXISTS requests")
-        database.execute(f"CREATE VIEW requests AS SELECT load_extension('{tmp_path}/evil') AS serial")
+        for statement in statements:
+            database.execute(statement)
     database.close()
-    done = mapfs(command, str(path), check=False)
+
+
+def _refused(path: Path, command: str) -> None:
+    done = mapfs(*(word.format(path) for word in COMMANDS[command]), check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("mapfs: ") and done.stderr.count("\n") == 1, done.stderr
     assert "cannot be read" in done.stderr and "defect" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_trace_with_other_tables_is_a_sentence_and_runs_nothing(whole: bytes, tmp_path: Path, command: str) -> None:
+    """A view in the place of a table, whose query would never end, or would load code where a schema were trusted."""
+    path = tmp_path / "t.db"
+    evil = f"SELECT load_extension('{tmp_path}/evil') AS serial UNION ALL SELECT i FROM ({ENDLESS})"  # noqa: S608 -- on purpose
+    _changed(whole, path, "DROP TABLE requests", f"CREATE VIEW requests AS {evil}")
+    _refused(path, command)
+
+
+TABLES = [
+    "mount",
+    "files",
+    "inodes",
+    "threads",
+    "requests",
+    "faults",
+    "evictions",
+    "watched",
+    "ops",
+    "reasons",
+    "losses",
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE VIEW {table} AS " + ENDLESS,
+        "CREATE VIRTUAL TABLE {table} USING fts5(serial)",
+        "CREATE TABLE {table} ({columns}, evil AS (hex(zeroblob(400000000))))",
+        "CREATE TABLE {table} (other)",
+        "CREATE TABLE other (a)",  # it is missing
+    ],
+    ids=["view", "virtual", "generated", "columns", "missing"],
+)
+def test_each_table_of_a_trace_has_to_be_one(whole: bytes, tmp_path: Path, table: str, made: str) -> None:
+    path = tmp_path / "t.db"
+    path.write_bytes(whole)
+    with sqlite3.connect(path) as database:
+        columns = ", ".join(name for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+        database.execute(f"DROP TABLE {table}")
+        database.execute(made.format(table=table, columns=columns))
+    database.close()
+    with pytest.raises(TraceError, match=f"its table {table} is not as mapfs made it"):
+        open_trace(str(path))
+
+
+def test_the_tables_are_those_that_are_documented_and_no_other() -> None:
+    with sqlite3.connect(":memory:") as database:
+        database.executescript(SCHEMA)
+        assert [name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")] == TABLES
+    database.close()
+
+
+def test_what_somebody_added_to_a_trace_is_theirs_and_is_left_alone(whole: bytes, tmp_path: Path) -> None:
+    """Triggers fire for nobody who only reads; views, tables and indexes of other names nobody asks."""
+    path = tmp_path / "t.db"
+    _changed(
+        whole, path,
+        "CREATE TABLE mine (a)",
+        f"CREATE VIEW endless AS {ENDLESS}",
+        "CREATE INDEX slow ON requests (wait_ns)",
+        "CREATE TRIGGER evil BEFORE INSERT ON requests BEGIN DELETE FROM requests; END",
+        "CREATE TRIGGER evil_too AFTER UPDATE ON mount BEGIN SELECT load_extension('evil'); END",
+        "DROP VIEW events",
+        f"CREATE VIEW events AS {ENDLESS}",
+    )  # fmt: skip
+    before = path.read_bytes()
+    connection = open_trace(str(path)).connection
+    assert len(list(trace_events(connection))) == 199
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM requests")
+    connection.close()
+    for command in ("summary", "log", "export"):
+        mapfs(*(word.format(path) for word in COMMANDS[command]))
+    assert path.read_bytes() == before
+
+
+def test_no_extension_is_loaded_whatever_the_trace_asks_for(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    _changed(whole, path)
+    connection = open_trace(str(path)).connection
+    with pytest.raises(sqlite3.OperationalError, match="not authorized"):
+        connection.execute("SELECT load_extension('evil')")
+    assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
+    connection.close()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_trace_that_is_damaged_within_is_told_by_every_command(whole: bytes, tmp_path: Path, command: str) -> None:
+    """The pages of the requests themselves: only who reads them meets it."""
+    path = tmp_path / "t.db"
+    path.write_bytes(whole)
+    with sqlite3.connect(path) as database:
+        (root,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'requests'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    with open(path, "r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    _refused(path, command)

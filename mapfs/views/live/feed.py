@@ -15,7 +15,7 @@ from typing import Any
 
 from mapfs.errors import TraceError, reason_of
 from mapfs.trace.labels.book import MountLabels, TraceLabels
-from mapfs.trace.reader import has_ended, is_mount, mount_events, mount_stats, open_trace, trace_events
+from mapfs.trace.reader import has_ended, is_mount, mount_events, mount_stats, reading, trace_events
 from mapfs.views.live.model import Mount
 
 MOST_WAITING = 20_000  # events
@@ -80,7 +80,8 @@ class Feed:
         self.ended = "the mount has ended"
 
     def _read_trace(self) -> None:
-        with closing(open_trace(self.target).connection) as connection:
+        with reading(self.target) as trace:
+            connection = trace.connection
             label = TraceLabels(connection).fill if self._labels else _as_it_is
             last = 0
             while True:
@@ -144,7 +145,8 @@ def _of_mount(target: str) -> Mount:
 
 
 def _of_trace(target: str) -> tuple[Mount, int]:
-    with closing(open_trace(target).connection) as connection:
+    with reading(target) as trace:
+        connection = trace.connection
         row = connection.execute("SELECT mountpoint, page_size, evidence, readahead FROM mount").fetchone()
         first, last = connection.execute(_SPAN).fetchone()
     if row is None:
