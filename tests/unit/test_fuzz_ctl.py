@@ -116,7 +116,8 @@ async def asked(asks: list[control.Request]) -> None:
         for told in (await one._do(control.List()))["files"]:
             await one._do(control.Remove(told["name"]))
         assert (await one._do(control.List()))["files"] == []
-        assert list(nodes(one._tree.root)) == [one._tree.root], "no directory is left of what was removed"
+        assert list(one._tree) == list(nodes(one._tree.root)) == [one._tree.root], "nothing is left of what was removed"
+        assert one._tree.mirrors == []
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
