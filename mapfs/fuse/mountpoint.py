@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from mapfs.errors import MountError
-from mapfs.fuse.asking import outcome
+from mapfs.fuse.asking import outcomes
 from mapfs.fuse.device import TYPE, mounted_at, real_mount_path, unmount
 
 _ANSWER_WITHIN = 2.0  # seconds
@@ -49,7 +49,7 @@ def _left(real: str) -> bool:
     there = mounted_at(real)
     if there is None or there.type != TYPE:
         return False
-    return outcome(lambda: os.statvfs(real), _ANSWER_WITHIN) == errno.ENOTCONN
+    return outcomes([lambda: os.statvfs(real)], _ANSWER_WITHIN) == [errno.ENOTCONN]
 
 
 def _refuse_mounted(path: str, real: str) -> None:
