@@ -253,7 +253,7 @@ for line in sys.stdin:
 
 @pytest.mark.skipif(shutil.which("runc") is None, reason="needs runc: apt-get install runc")
 def test_two_containers_are_told_apart(served: Daemon, tmp_path: Path) -> None:
-    pids = []
+    cgroups = Path("/sys/fs/cgroup")
     for name in ("one", "two"):
         bundle = tmp_path / name
         (bundle / "root").mkdir(parents=True)
@@ -275,7 +275,11 @@ def test_two_containers_are_told_apart(served: Daemon, tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
         finally:
             subprocess.run([*command, "delete", "--force", identity], capture_output=True, timeout=WITHIN, check=False)
-        pids.append(identity)
+            for parent in (
+                *cgroups.glob(identity),
+                *cgroups.glob(f"*/{identity}"),
+            ):  # runc leaves the one above its own
+                parent.rmdir()
     cold, shared = served.all_events()
     assert (cold["class"], shared["class"], shared["page"]) == ("COLD", "SHARED", 77)
     assert shared["by"]["pid"] == cold["pid"] != shared["pid"]
