@@ -139,7 +139,7 @@ class Mount:
         add_control(tree, openers | {"ctl": self._control.open}, writable=frozenset({"ctl"}))
         self._operations = Operations(
             tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
-            self._opened, self._released, self._warn, self._shortage,
+            self._opened, self._released, self._shortage,
         )  # fmt: skip
         self._bridge = Bridge(self._operations.sessions, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))

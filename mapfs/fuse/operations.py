@@ -13,7 +13,7 @@ from typing import Any
 import pyfuse3
 import trio
 
-from mapfs.errors import SourceError, reason_of
+from mapfs.errors import SourceError
 from mapfs.fuse import wire
 from mapfs.fuse.clients import may_command
 from mapfs.fuse.demand import Answers, Demand, checked, perform
@@ -56,7 +56,6 @@ class Operations(Naming):
         opening: Callable[[int], None],
         opened: Callable[[FileNode], None],
         released: Callable[[FileNode], None],
-        warn: Callable[[str], None],
         shortage: Shortage,
     ) -> None:
         super().__init__(tree, files, notifier, shortage)
@@ -68,7 +67,6 @@ class Operations(Naming):
         self._opening = opening
         self._opened = opened
         self._released = released
-        self._warn = warn
         self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
 
     # names and attributes
@@ -208,8 +206,8 @@ class Operations(Naming):
         elif node.opened is not None and node.opened.refreshes and node.terms.coherency is not Coherency.FIXED:
             try:
                 await waiting(node.opened.refresh)
-            except SourceError as error:  # there is no request yet whose event could say why
-                self._warn(f"{printable(node.path())} cannot be opened: {reason_of(error)}")
+            except SourceError as error:
+                self.shortage.unopened(printable(node.path()), error)
                 raise
         if writing and not node.pushing.acquire(blocking=False):
             await waiting(node.pushing.acquire)  # pages that are being pushed are not to overwrite what is stored next

@@ -1,5 +1,6 @@
 """Between pyfuse3's world and the tree's: errors into errnos, entries into attributes."""
 
+import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
@@ -39,9 +40,12 @@ def translated(operation: _Operation[_S, _P, _R]) -> _Operation[_S, _P, _R]:
         except (pyfuse3.FUSEError, trio.Cancelled):
             raise
         except Exception as error:
-            short = self.shortage.met(operation.__name__, error)
-            if not (short or isinstance(error, OSError) or hasattr(error, "errno")):
-                log.exception("%s failed", operation.__name__)
+            name = operation.__name__
+            if not self.shortage.met(name, error):
+                if not (isinstance(error, OSError) or hasattr(error, "errno")):
+                    log.exception("%s failed", name)
+                elif errno_of(error) == errno.EIO:
+                    self.shortage.failed(name, error)
             raise pyfuse3.FUSEError(errno_of(error)) from error
 
     return wrapper

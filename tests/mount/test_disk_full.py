@@ -45,7 +45,7 @@ WRITE = """
 
 
 @contextlib.contextmanager
-def _tmpfs(place: Path) -> Iterator[Path]:
+def tmpfs(place: Path) -> Iterator[Path]:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "small", str(place)], check=True, timeout=WITHIN)
     try:
@@ -55,7 +55,8 @@ def _tmpfs(place: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _ext4(place: Path) -> Iterator[Path]:
+def ext4(place: Path) -> Iterator[Path]:
+    """A small one on a loop device at `place`, with about `ROOM` bytes left."""
     image = place.with_suffix(".img")
     with open(image, "wb") as file:
         file.truncate(8 << 20)
@@ -73,10 +74,10 @@ def _ext4(place: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True, timeout=WITHIN)
 
 
-@pytest.fixture(params=[_tmpfs, _ext4], ids=["tmpfs", "ext4"])
+@pytest.fixture(params=[tmpfs, ext4], ids=["tmpfs", "ext4"])
 def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A filesystem with about `ROOM` bytes left."""
-    if request.param is _ext4 and not os.path.exists("/dev/loop-control"):
+    if request.param is ext4 and not os.path.exists("/dev/loop-control"):
         pytest.skip("needs loop devices")
     with request.param(tmp_path / "small") as place:
         (place / "filling").write_bytes(b"x" * (ROOM // 2))
