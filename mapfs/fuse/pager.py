@@ -14,7 +14,6 @@ pager would leave its clients waiting for ever.
 """
 
 import enum
-import os
 import threading
 from collections import deque
 
@@ -113,11 +112,7 @@ class Pagers(Leading):
                     leading = False
                     self._fetch(demand)
         except BaseException as error:
-            try:
-                self._outlet.failed(error)
-            except BaseException:
-                # no memory even to say so: a pager that ends in silence would leave its clients waiting for ever
-                os._exit(1)
+            self._outlet.failed(error)
 
     def _next(self) -> Demand | _Lead | None:
         """The next queued demand, or the lead; None: the thread is to end, and does not count any more.
