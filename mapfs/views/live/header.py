@@ -4,7 +4,7 @@ from rich.text import Text
 
 from mapfs.views.lines import visible
 from mapfs.views.live.player import Player
-from mapfs.views.live.words import clock, span, sparkline
+from mapfs.views.live.words import clock, end_of, span, sparkline
 
 
 def header(player: Player, name: str | None, width: int) -> list[Text]:
@@ -15,7 +15,7 @@ def header(player: Player, name: str | None, width: int) -> list[Text]:
     lost = [f"{count:,} {what}" for count, what in ((model.lost, "events"), (model.lost_samples, "samples")) if count]
     if lost:
         text.append(f" lost {', '.join(lost)} ", "bold red reverse").append("  ")
-    called = _end_of(visible(player.feed.target), width // 4) if name is None else _start_of(visible(name), width // 4)
+    called = end_of(visible(player.feed.target), width // 4) if name is None else _start_of(visible(name), width // 4)
     text.append(called, "bold")
     text.append(f"  {counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
     if width >= 120:
@@ -26,11 +26,6 @@ def header(player: Player, name: str | None, width: int) -> list[Text]:
     text.append(f"  evidence: {model.mount.evidence}", "dim")
     text.truncate(width, overflow="ellipsis")
     return [text]
-
-
-def _end_of(path: str, width: int) -> str:
-    """The end of a path says more than its beginning."""
-    return path if len(path) <= width else f"…{path[1 - width :]}"
 
 
 def _start_of(command: str, width: int) -> str:
