@@ -30,6 +30,7 @@ _CLOSING = {signal.SIGTERM, signal.SIGHUP}
 _ENDED_WELL = {0, *(128 + number for number in _CLOSING)}
 _UP = b"\0"
 _ANSWER = 3
+_NICE = 5  # the program comes first
 _UP_WITHIN, _DOWN_WITHIN = 30.0, 5.0  # seconds
 _MOST_TOLD = 4096  # bytes of a sentence
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -167,6 +168,7 @@ def _view(show: Show, signals: "Signals", tty: int, answer: int, run: int) -> No
         if os.getppid() == run:
             keep_only((tty, tty, tty), (answer,))
             signals.restore()
+            os.nice(_NICE)
             _open_streams()
             show(lambda: _tell(_UP))
         code = 0

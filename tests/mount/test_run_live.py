@@ -123,6 +123,19 @@ def test_a_program_that_outlives_the_view_has_the_terminal_again(small: Terminal
     assert small.wait_for(r"(?m)^exit code 5$").strip() == "held\nlater\n^Ccaught\nexit code 5"
 
 
+def test_a_program_that_writes_much_is_held_back_and_shown_to_the_last_line(small: Terminal, tree: Path) -> None:
+    """Before the view is closed, and while it writes on."""
+    small.run("run", "--live", *script(tree, "seq 100000", "pages 3", "wait_", "seq 100001 200000", "exit 8"))
+    small.wait_for("tree/data +3 ")
+    small.press("q")
+    small.wait_for(r"(?m)^100000$")
+    go_on(tree)
+    small.wait_for(r"(?m)^exit code 8$")
+    numbers, _, rest = small.history.partition("\nstart: ")
+    shown = [int(line) for line in numbers.split()]
+    assert shown == list(range(shown[0], 200001)) and len(shown) > 1000 and "next: mapfs run" in rest
+
+
 def test_each_start_is_watched(small: Terminal, tree: Path) -> None:
     """The view goes on through all of them; closed in between, the later ones write to the terminal themselves."""
     small.run(
