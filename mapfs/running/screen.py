@@ -168,6 +168,7 @@ def _view(show: Show, signals: "Signals", tty: int, answer: int, run: int) -> No
         if os.getppid() == run:
             keep_only((tty, tty, tty), (answer,))
             signals.restore()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})  # it is the program that is stopped
             os.nice(_NICE)
             _open_streams()
             show(lambda: _tell(_UP))

@@ -65,16 +65,12 @@ def run_and_view(on: Terminal) -> tuple[int, int]:
     return run, view
 
 
-def end_of(pid: int) -> None:
-    """Waits for it, whosoever child it is."""
-
-    def ended() -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
-        except OSError:
-            return True
-
-    wait_until(ended, f"the end of {pid}")
+def state(pid: int) -> str:
+    """As /proc has it; Z also where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return "Z"
 
 
 def test_the_view_has_what_the_program_demands_and_then_the_lines_are_shown(terminal: Terminal, tree: Path) -> None:
@@ -200,6 +196,24 @@ def test_sigterm_ends_the_view_and_the_program(small: Terminal, tree: Path) -> N
     assert small.modes == WHERE_IT_STOOD
 
 
+def test_a_program_that_is_stopped_leaves_the_view_to_look_at(small: Terminal, tree: Path) -> None:
+    """As by kill -TSTP to the whole group."""
+    program = script(tree, "pages 3", "wait_", "kill -TSTP 0", "pages 4 3", "exit 9")
+    small.shell("set -m; " + shlex.join([*RUN, "--live", "-q", *program]))  # a group of its own, which may be stopped
+    small.wait_for("tree/data +3 ")
+    run, view = run_and_view(small)
+    go_on(tree)
+    children = Path(f"/proc/{run}/task/{run}/children").read_text().split()
+    (bash,) = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text() == "bash\n")
+    wait_until(lambda: state(bash) == "T", "the program to be stopped")
+    assert state(view) != "T" and state(run) != "T"
+    os.kill(bash, signal.SIGCONT)
+    small.wait_for("ENDED: bash has ended")
+    assert "tree/data" in small.wait_for(r"tree/data +7 ")
+    small.press("q")
+    small.wait_for(r"(?m)^exit code 9$")
+
+
 def test_sigterm_closes_the_view_of_a_program_that_has_ended(small: Terminal, tree: Path) -> None:
     small.run("run", "--live", *script(tree, "echo said", "pages 3", "exit 6"))
     small.wait_for("ENDED: bash has ended")
@@ -242,8 +256,7 @@ def test_a_terminal_that_goes_away_takes_all_with_it(small: Terminal, tree: Path
     small.wait_for("tree/data +3 ")
     watched = run_and_view(small)
     small.close()
-    for pid in watched:
-        end_of(pid)
+    wait_until(lambda: {state(pid) for pid in watched} == {"Z"}, "the end of both")
 
 
 def test_a_program_that_cannot_be_started_leaves_the_terminal_as_it_was(small: Terminal, tree: Path) -> None:
