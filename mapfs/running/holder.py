@@ -124,7 +124,7 @@ class _Passing:
             _write(piece)
         self._file.close()
         if self._lost:
-            _write(f"mapfs: {self._lost:,} bytes of the output could not be held back: {self._why}\n".encode())
+            _write(f"\nmapfs: {self._lost:,} bytes of the output could not be held back: {self._why}\n".encode())
 
     def _forget(self, fd: int) -> None:
         self._poll.unregister(fd)
