@@ -5,7 +5,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import click
@@ -16,12 +17,14 @@ from mapfs import client
 from mapfs.errors import MapfsError, UsageError, reason_of
 from mapfs.fuse.options import MountOptions
 from mapfs.running import namespace, places, program
+from mapfs.running.screen import Screen, Show
 from mapfs.running.server import Server
 from mapfs.trace.evidence import tiers
 from mapfs.trace.planning import plan_for
 from mapfs.trace.reader import reading
 from mapfs.trace.sinks import warn
 from mapfs.units import parse_size
+from mapfs.views.live.screen import app_class, watch
 from mapfs.views.report import page_of, report_of
 from mapfs.views.startup import Interval, Profile, profile, render_binaries, render_starts
 from mapfs.views.summary import Summary, summarise
@@ -70,6 +73,7 @@ class _Told:
     "--symbol-order", "symbols_to", metavar="FILE", help="Write the symbols of CMD as a linker may order them."
 )
 @click.option("--report", "report_to", metavar="FILE", help="Write the page of mapfs report to FILE.")
+@click.option("--live", is_flag=True, help="Watch it on the terminal while it runs.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for processes that the program leaves behind.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when it has ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard error when it has ended.")
@@ -87,6 +91,7 @@ def command(
     evidence: str,
     symbols_to: str | None,
     report_to: str | None,
+    live: bool,
     no_wait: bool,
     quiet: bool,
     as_json: bool,
@@ -118,6 +123,7 @@ def command(
         warm=plan_for(warm, {}),
         warm_first=True,
     )
+    screen = _screen() if live else None
     with program.Signals() as signals:
         server = Server(options)
         leave = False
@@ -128,29 +134,62 @@ def command(
             space = namespace.make(server.mountpoint, chosen.bound)
             try:
                 server.detach()
-                ends, end = _starts(path, argv, repeat, space, signals)
+                if screen is not None:
+                    screen.open(_view_of(server.trace, argv), signals)
+                ends, end = _starts(path, argv, repeat, space, signals, screen)
             finally:
                 space.close()
-            leave = not _wait(server, space, signals, argv[0], at_once=no_wait)
+            leave = not _wait(server, space, signals, screen, argv[0], at_once=no_wait)
+            if screen is not None:
+                screen.wait(signals)
             if ends:
                 _conclude(server, ends, told, left=leave)
         finally:
+            if screen is not None:
+                screen.close()
             server.close(leave=leave)
     if end is not None:
         program.die_of(end)
     sys.exit(ends[-1].exit_code)
 
 
+def _screen() -> Screen:
+    """What keeps a view from being shown is better said before anything is mounted. Raises MapfsError."""
+    screen = Screen()
+    app_class()
+    return screen
+
+
+def _view_of(trace: str, argv: Sequence[str]) -> Show:
+    """`mapfs live --follow` of the trace, which knows what it is the trace of."""
+
+    def show(shown: Callable[[], None]) -> None:
+        ended = f"{os.path.basename(argv[0])} has ended, q goes on"
+        app = watch(trace, follow=True, name=shlex.join(argv), ended=ended, shown=shown)
+        sys.exit(app.return_code or 0)
+
+    return show
+
+
 def _starts(
-    path: str, argv: tuple[str, ...], repeat: int, space: namespace.Namespace, signals: program.Signals
+    path: str,
+    argv: tuple[str, ...],
+    repeat: int,
+    space: namespace.Namespace,
+    signals: program.Signals,
+    screen: Screen | None,
 ) -> tuple[list[program.Ended], int | None]:
     """How each start ended, and the signal to end by: that of the last start, or one that came before a start."""
     ends: list[program.Ended] = []
     while len(ends) < repeat:
         end = signals.end()
         if end is None:
-            ends.append(program.run(path, argv, space, signals))
+            ends.append(program.run(path, argv, space, signals, screen))
             end = ends[-1].signal
+        elif screen is not None:
+            screen.close()
+        if screen is not None:
+            screen.settle()
         if end is not None:
             return ends, end
     return ends, None
@@ -170,15 +209,29 @@ def _rules(given: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return everywhere, single
 
 
-def _wait(server: Server, space: namespace.Namespace, signals: program.Signals, name: str, *, at_once: bool) -> bool:
+def _wait(
+    server: Server,
+    space: namespace.Namespace,
+    signals: program.Signals,
+    screen: Screen | None,
+    name: str,
+    *,
+    at_once: bool,
+) -> bool:
     """Until nobody uses the mount any more, and its trace is complete; False where that was not waited for."""
-    said = False
+    said, say_at = False, time.monotonic() + _SAY_AFTER
+    if screen is not None:
+        screen.attend()
     while not server.ended:
         if at_once and (said or space.members()):
             return False
-        if signals.child_or_end(_SAY_AFTER if not said else None):
+        if signals.child_or_end(max(0.0, say_at - time.monotonic()) if not said else None):
+            if screen is not None:
+                screen.close()
             return False
-        if not said and not server.ended:
+        if screen is not None:
+            screen.attend()
+        if not said and time.monotonic() >= say_at and not server.ended:
             said = True
             members = space.members()
             why = f"left {_told(members)} behind" if members else "has ended, and its mount is still in use"

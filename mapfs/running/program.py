@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from mapfs.errors import ProgramError
 from mapfs.running.namespace import Namespace
+from mapfs.running.screen import Screen
 
 _SENT_ON = {
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
@@ -80,8 +81,12 @@ class Signals:
         return got.si_signo if got is not None else None
 
 
-def run(path: str, argv: tuple[str, ...], namespace: Namespace, signals: Signals) -> Ended:
-    """Runs the program at `path` to its end. Raises ProgramError where it cannot be started."""
+def run(
+    path: str, argv: tuple[str, ...], namespace: Namespace, signals: Signals, screen: Screen | None = None
+) -> Ended:
+    """Runs the program at `path` to its end, with a view on `screen` beside it, if there is one. Raises ProgramError
+    where it cannot be started.
+    """
     directory = _directory()
     ours, theirs = os.pipe()
     started = time.monotonic_ns()
@@ -94,7 +99,7 @@ def run(path: str, argv: tuple[str, ...], namespace: Namespace, signals: Signals
     if failed:
         os.waitpid(pid, 0)
         raise _not_started(path, int(failed))
-    status = _wait(pid)
+    status = _wait(pid, screen)
     while signal.sigtimedwait(_SENT_ON, 0) is not None:
         pass  # the key that ended the program was not meant for what comes after it
     return Ended(started, time.monotonic_ns(), status)
@@ -145,11 +150,15 @@ def _not_started(path: str, number: int) -> ProgramError:
     return ProgramError(f"cannot run {path}: {os.strerror(number)}; {remedy}", code)
 
 
-def _wait(pid: int) -> int:
+def _wait(pid: int, screen: Screen | None) -> int:
     """Until the program has ended: its status."""
     while True:
+        if screen is not None:
+            screen.attend()
         done, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
         if done and os.WIFSTOPPED(status):
+            if screen is not None and screen.taken:
+                continue  # not by a key, which the view has; whoever stopped it lets it go on
             os.kill(os.getpid(), signal.SIGSTOP)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)  # somebody let this process go on, perhaps it alone
@@ -157,6 +166,8 @@ def _wait(pid: int) -> int:
         if done:
             return status
         got = signal.sigwaitinfo(_WAITED_FOR)
+        if screen is not None:
+            screen.attend(got.si_signo)
         if got.si_signo in _SENT_ON and got.si_code < _SI_KERNEL and got.si_pid != pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, got.si_signo)

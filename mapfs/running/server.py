@@ -5,7 +5,6 @@ the mount, its name is taken away here (`detach`); it goes on until the namespac
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import shutil
@@ -16,11 +15,12 @@ from dataclasses import replace
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
 from mapfs.fuse.options import MountOptions
+from mapfs.running.descriptors import keep_only
 
 _READY, _FAILED = b"ready", b"failed "
 _END_WITHIN = 30.0  # seconds for a daemon that is told to end
 _END_ALONE_WITHIN = 5.0  # seconds for one whose mount ended: a signal would cut its end short
-_ANSWER, _FIRST_UNUSED = 3, 4
+_ANSWER = 3
 
 
 class Server:
@@ -114,7 +114,8 @@ def _serve(options: MountOptions, answer: int, said: int) -> None:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever runs a program waits for them
-        _only_own_descriptors(answer, said)
+        null = os.open(os.devnull, os.O_RDWR)
+        keep_only((null, null, said), (answer,))
         os.chdir("/")
         from mapfs.fuse.daemon import Mount  # pyfuse3 and trio are for those who serve
 
@@ -130,17 +131,6 @@ def _serve(options: MountOptions, answer: int, said: int) -> None:
         else:
             _write(_ANSWER, _FAILED + f"{code} {text}".encode(errors="backslashreplace"))
     os._exit(code)
-
-
-def _only_own_descriptors(answer: int, said: int) -> None:
-    """Standard error is `said`, 3 is `answer`; what the program was given, such as a pipe that somebody reads to its
-    end, is not held open here.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    apart = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, null, said, answer)]
-    for number, fd in enumerate(apart):
-        os.dup2(fd, number, inheritable=number < _ANSWER)
-    os.closerange(_FIRST_UNUSED, os.sysconf("SC_OPEN_MAX"))
 
 
 def _write(fd: int, data: bytes) -> None:

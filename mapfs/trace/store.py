@@ -3,9 +3,9 @@
 WAL while the mount lives, so that it can be read at any time; one plain file once it has ended.
 """
 
-import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from mapfs.errors import TraceError
@@ -14,6 +14,7 @@ from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact, WatchedFact
 
 APPLICATION_ID = 0x6D617066  # "mapf"
 FORMAT = 3
+_READERS_WITHIN = 1.0  # seconds for those who read a trace, at its end
 
 SCHEMA = """
 CREATE TABLE mount (
@@ -219,11 +220,20 @@ class Store:
         self._db.execute("UPDATE mount SET ended_ns = ?", (ended_ns,))
         if self.path == ":memory:":
             return
-        with contextlib.suppress(sqlite3.OperationalError):  # somebody reads it: it stays in WAL, whole all the same
+        end = time.monotonic() + _READERS_WITHIN
+        while not self._one_file() and time.monotonic() < end:
+            time.sleep(0.01)  # SQLite does not wait here: whoever follows the trace reads its end, and goes
+        self._db.close()
+
+    def _one_file(self) -> bool:
+        """Makes it one; False while somebody reads it, which may stay in WAL, whole all the same."""
+        try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # MEMORY: leaves the WAL as DELETE does, and no journal for whoever opens it if this is killed now
             self._db.execute("PRAGMA journal_mode = MEMORY")
-        self._db.close()
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     @property
     def connection(self) -> sqlite3.Connection:

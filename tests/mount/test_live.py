@@ -32,8 +32,12 @@ class Terminal:
 
     def run(self, *args: str, **env: str) -> None:
         """Starts `mapfs ARGS`."""
+        self.shell(shlex.join([sys.executable, "-m", "mapfs", *args]), **env)
+
+    def shell(self, line: str, **env: str) -> None:
+        """Starts a line of a shell, which tells its exit code in the end."""
         settings = [word for pair in env.items() for word in ("-e", "=".join(pair))]
-        command = f"{shlex.join([sys.executable, '-m', 'mapfs', *args])}; echo exit code $?; exec cat"
+        command = f"{line}; echo exit code $?; exec cat"
         term = "unset COLUMNS LINES; " + (f"export TERM={env['TERM']}; " if "TERM" in env else "")  # tmux sets its own
         self._do("new-session", "-d", *self._size, "-c", str(ROOT), *settings, f"{term}{command}")
 
@@ -45,6 +49,21 @@ class Terminal:
     def screen(self) -> str:
         """What is on it."""
         return self._do("capture-pane", "-p")
+
+    @property
+    def history(self) -> str:
+        """The same with what has left it at the top."""
+        return self._do("capture-pane", "-p", "-J", "-S", "-")
+
+    @property
+    def tty(self) -> str:
+        """Its path."""
+        return self._do("display-message", "-p", "#{pane_tty}").strip()
+
+    @property
+    def modes(self) -> str:
+        """Whether it shows another screen, whether it has the mouse, whether its cursor is seen: digits."""
+        return self._do("display-message", "-p", "#{alternate_on}#{mouse_any_flag}#{cursor_flag}").strip()
 
     @property
     def colours(self) -> str:

@@ -1,6 +1,7 @@
 """The screen of `mapfs live` and its keys, on recorded traces, in a terminal that Textual makes up."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -181,6 +182,34 @@ def test_the_feed_waits_for_who_looks(tmp_path: Path) -> None:
     wait_until(lambda: bool(player.advance(0.01) or player.over), "the end")
     wait_until(lambda: player.advance(0.01) == 0 and player.over, "the end")
     assert player.model.events == count
+
+
+def test_a_followed_trace_is_there_at_once_and_then_as_it_comes(tmp_path: Path) -> None:
+    """Whatever the times in it; the recorder may not even have said of which mount it is when somebody looks."""
+    path = tmp_path / "t.db"
+    store = Store(str(path))
+
+    def tell() -> None:
+        for fact in (KERNEL, FILE, BIG, THREAD, OTHER):
+            store.fact(fact)
+
+    late = threading.Timer(0.1, tell)
+    late.start()
+    feed = Feed(str(path), follow=True)
+    late.join()
+    player = Player(feed)
+    feed.start()
+    store.events(HISTORY[:2])
+    wait_until(lambda: player.advance(0.01) >= 0 and player.model.events == 2, "two events")
+    player.pause()
+    store.events(HISTORY[2:])
+    wait_until(lambda: player.advance(0.01) >= 0 and player.behind == 103, "the others")
+    assert player.shown.events == 2 and not player.again
+    player.pause()
+    store.close(20 * SECOND)
+    assert not Path(f"{path}-wal").exists(), "who followed it has gone, and it is one file"
+    wait_until(lambda: player.over, "the end")
+    assert (feed.ended, player.shown.events, player.again) == ("the mount has ended", 105, True)
 
 
 def test_a_trace_that_is_still_written_is_followed(tmp_path: Path) -> None:

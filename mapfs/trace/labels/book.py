@@ -126,6 +126,7 @@ class TraceLabels:
         self._book = Book()
         self._newest: dict[int, tuple[str, str, int]] = {}
         self._first: dict[int, int] = {}
+        self._looked_to = 0  # the serial number up to which requests are in it
         self._look_at = 0.0
 
     def newest(self) -> dict[int, str]:
@@ -143,9 +144,16 @@ class TraceLabels:
         if known is None:
             return None
         if file not in self._first:
-            self._first.update(self._db.execute(_FIRST))
+            self._find_first()
         _, spec, size = known
         return self._book.labels(spec, size, self._first.get(file, 0), until_ns=self._ended_ns)
+
+    def _find_first(self) -> None:
+        """When each file was first demanded, in what came since the last look: a trace that is followed grows."""
+        (newest,) = self._db.execute("SELECT coalesce(max(serial), 0) FROM requests").fetchone()
+        for file, first_ns in self._db.execute(_FIRST, (self._looked_to, newest)):
+            self._first.setdefault(file, first_ns)
+        self._looked_to = newest
 
     def fill(self, event: dict[str, Any]) -> dict[str, Any]:
         """`event` of the trace, with its label."""
@@ -157,7 +165,8 @@ class TraceLabels:
 
 
 _FIRST = """
-    SELECT r.file, min(r.time_ns) - m.monotonic_ns + m.wall_ns FROM requests r CROSS JOIN mount m GROUP BY r.file"""
+    SELECT r.file, min(r.time_ns) - m.monotonic_ns + m.wall_ns FROM requests r CROSS JOIN mount m
+    WHERE r.serial > ? AND r.serial <= ? GROUP BY r.file"""
 
 
 class MountLabels:

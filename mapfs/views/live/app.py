@@ -4,18 +4,21 @@ The player is asked for what is due a few dozen times a second, and the panes ar
 events come faster than they can be shown, frames are left out, and no event.
 """
 
+import asyncio
+import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
 
 from mapfs.views.live.feed import Feed
 from mapfs.views.live.header import header
 from mapfs.views.live.help import Help
+from mapfs.views.live.keys import BINDINGS, keys_line
 from mapfs.views.live.logpane import LogPane
 from mapfs.views.live.mappane import MODES, MapPane
 from mapfs.views.live.model import Event, Process
@@ -32,7 +35,7 @@ from mapfs.views.live.tables import (
     process_columns,
     process_keys,
 )
-from mapfs.views.live.words import keyed, matcher
+from mapfs.views.live.words import matcher
 
 _TICK = 0.04  # seconds between two looks for events
 _BUDGET = 0.025  # seconds of them for counting
@@ -42,40 +45,37 @@ _SETTLES = 2.0  # seconds after the last event in which rates and what happens j
 
 
 class LiveApp(App[None]):
-    """`mapfs live`. `speed` is that of a trace; `plain`: letters, no colours; `labels`: files are read for them."""
+    """`mapfs live`. `speed` is that of a trace, unless it is to `follow` one that is still written; `plain`: letters,
+    no colours; `labels`: files are read for them; `name`: what to call `target`, `ended`: what to say when it has
+    ended; `shown` is called once there is a screen.
+    """
 
     TITLE = "mapfs live"
 
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 -- as the base declares it
     CSS_PATH = "live.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", priority=False, show=False),
-        Binding("question_mark", "help", show=False),
-        Binding("space", "pause", show=False),
-        Binding("slash", "filter", show=False),
-        Binding("c", "colour", show=False),
-        Binding("f,enter", "follow", show=False),
-        Binding("plus,equals_sign", "zoom(0.5)", show=False),
-        Binding("minus", "zoom(2)", show=False),
-        Binding("0", "whole", show=False),
-        Binding("z", "range", show=False),
-        Binding("s", "order", show=False),
-        Binding("less_than_sign", "faster(-1)", show=False),
-        Binding("greater_than_sign", "faster(1)", show=False),
-        Binding("full_stop", "step", show=False),
-        Binding("e", "end", show=False),
-        Binding("r", "restart", show=False),
-        Binding("escape", "plain", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(BINDINGS)
 
-    def __init__(self, target: str, *, speed: float = 1.0, plain: bool = False, labels: bool = True) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        speed: float = 1.0,
+        follow: bool = False,
+        plain: bool = False,
+        labels: bool = True,
+        name: str | None = None,
+        ended: str = "the mount has ended",
+        shown: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours, or with NO_COLOR none
         self.theme = "ansi-dark"
-        self.target = target
         self.plain = plain
+        self.called = name
         self._feed = partial(Feed, target, labels=labels)
-        self.player = Player(self._feed(), speed)
+        self._shown = shown
+        self.player = Player(self._feed(follow=follow, ended=ended), speed)
         self.order = ORDERS[0]
         self.words = ""
         self._file_is_chosen = False
@@ -99,6 +99,11 @@ class LiveApp(App[None]):
         self.files.focus()
         self.player.feed.start()
         self.set_interval(_TICK, self.tick)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal is left as it was found
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, partial(self.exit, return_code=128 + number))
+        if self._shown is not None:
+            self.call_after_refresh(self._shown)
 
     @property
     def files(self) -> Table:
@@ -148,7 +153,7 @@ class LiveApp(App[None]):
         """All panes, as things are now."""
         player, model = self.player, self.player.shown
         now = player.now_ns
-        self.query_one("#header", Pane).show(header(player, self.size.width))
+        self.query_one("#header", Pane).show(header(player, self.called, self.size.width))
         self._choose_file()
         self.files.show_rows(
             file_columns(self.order),
@@ -165,7 +170,7 @@ class LiveApp(App[None]):
         speed = player.speed if player.feed.recorded else 1.0
         self.map.show_file(model, model.files.get(self.files.chosen), now, speed)
         self.log_pane.show_log(model, self.words)
-        self.query_one("#keys", Pane).show([self._keys()])
+        self.query_one("#keys", Pane).show([keys_line(player)])
         self._drawn = time.monotonic()
 
     def _choose_file(self) -> None:
@@ -180,18 +185,6 @@ class LiveApp(App[None]):
             name = max(model.files.values(), key=lambda file: (file.counts.demands, file.counts.shared)).name
         if name != self.files.chosen:
             self.files.chosen, self.map.range, self.map.cursor = name, None, 0
-
-    def _keys(self) -> Text:
-        following = self.player.shown.followed is not None
-        common = [("?", "help"), ("tab", "pane"), ("space", "go on" if self.player.paused else "pause")]
-        more = [
-            ("/", "filter"),
-            ("c", "colour"),
-            ("f", "all" if following else "follow"),
-            ("+-", "zoom"),
-        ]
-        trace = [("<>", "speed"), (".", "step"), ("e", "end"), ("r", "again")] if self.player.feed.recorded else []
-        return keyed(*common, ("q", "quit"), *more, *trace)
 
     # keys
 
@@ -260,8 +253,8 @@ class LiveApp(App[None]):
         self.player.skip_to_end()
 
     def action_restart(self) -> None:
-        """A trace from its beginning."""
-        if not self.player.feed.recorded:
+        """A trace from its beginning; what was followed is played then."""
+        if not self.player.again:
             return
         speed = self.player.speed
         self.player.feed.stop()

@@ -8,6 +8,7 @@ once, the size of each file, and for labels, once a second while it is demanded,
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,24 +21,33 @@ from mapfs.views.live.model import Mount
 
 MOST_WAITING = 20_000  # events
 _MOST_SIZES = 20_000  # files
-_LOOK_AGAIN = 0.2  # seconds between two looks at a trace that is still written
+_LOOK_AGAIN = 0.05  # seconds between two looks at a trace that is still written, each of which takes 60 us
+_MOUNTED_WITHIN = 5.0  # seconds until a trace that is being made says of which mount it is
 
 
 class Feed:
-    """Reads `target`, a mount or a trace, from `start()` on. Raises TraceError where it is neither."""
+    """Reads `target`, a mount or a trace, from `start()` on. Raises TraceError where it is neither. With `follow` a
+    trace is not played: what it has is there at once, and what is still written as it comes, until the mount ends,
+    which is said as `ended`.
+    """
 
-    def __init__(self, target: str, *, labels: bool = True) -> None:
+    def __init__(
+        self, target: str, *, labels: bool = True, follow: bool = False, ended: str = "the mount has ended"
+    ) -> None:
         self.target = target
         self.waiting: deque[dict[str, Any]] = deque()
         #: Why there is no more: a sentence; None while there may be.
         self.ended: str | None = None
         self.failed = False
         self._labels = labels
-        self.recorded = not is_mount(target)
+        self._end = ended
+        self.is_trace = not is_mount(target)
+        #: It has a clock of its own, and is played by it.
+        self.recorded = self.is_trace and not follow
         #: Of a trace, from its first event to its last, ns.
         self.length_ns = 0
-        if self.recorded:
-            self.mount, self.length_ns = _of_trace(target)
+        if self.is_trace:
+            self.mount, self.length_ns = _of_trace(target, within=_MOUNTED_WITHIN if follow else 0.0)
         else:
             self.mount = _of_mount(target)
         self._sizes: dict[str, int | None] = {}
@@ -60,7 +70,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            if self.recorded:
+            if self.is_trace:
                 self._read_trace()
             else:
                 self._read_mount()
@@ -77,7 +87,7 @@ class Feed:
                     self._keep_size(name, _size_in(self.target, name))
                 if not self._put(event):
                     return
-        self.ended = "the mount has ended"
+        self.ended = self._end
 
     def _read_trace(self) -> None:
         with reading(self.target) as trace:
@@ -94,7 +104,7 @@ class Feed:
                     if not self._put(event):
                         return
                 if ended:
-                    self.ended = "the trace ends here"
+                    self.ended = "the trace ends here" if self.recorded else self._end
                     return
                 if self._stop.wait(_LOOK_AGAIN):
                     return
@@ -134,6 +144,7 @@ def _size_recorded(connection: sqlite3.Connection, name: str) -> int | None:
     return row[1] if row else None
 
 
+_MOUNT = "SELECT mountpoint, page_size, evidence, readahead FROM mount"
 _SPAN = """
     SELECT coalesce((SELECT time_ns FROM requests ORDER BY serial LIMIT 1), 0),
         coalesce((SELECT time_ns FROM requests ORDER BY serial DESC LIMIT 1), 0)"""
@@ -144,10 +155,13 @@ def _of_mount(target: str) -> Mount:
     return Mount(target, stats["page_size"], stats["evidence"], stats["readahead"])
 
 
-def _of_trace(target: str) -> tuple[Mount, int]:
+def _of_trace(target: str, *, within: float) -> tuple[Mount, int]:
+    """The mount, and the span of its events, ns; `within`: seconds for the recorder to say what it records."""
+    end = time.monotonic() + within
     with reading(target) as trace:
         connection = trace.connection
-        row = connection.execute("SELECT mountpoint, page_size, evidence, readahead FROM mount").fetchone()
+        while (row := connection.execute(_MOUNT).fetchone()) is None and time.monotonic() < end:
+            time.sleep(_LOOK_AGAIN)
         first, last = connection.execute(_SPAN).fetchone()
     if row is None:
         raise TraceError(f"{target} holds no mount: nothing was recorded")

@@ -4,18 +4,19 @@ from rich.text import Text
 
 from mapfs.views.lines import visible
 from mapfs.views.live.player import Player
-from mapfs.views.live.words import clock, span, sparkline
+from mapfs.views.live.words import clock, end_of, span, sparkline
 
 
-def header(player: Player, width: int) -> list[Text]:
-    """One line, the state first, since it is what changes."""
-    model, feed = player.shown, player.feed
+def header(player: Player, name: str | None, width: int) -> list[Text]:
+    """One line, the state first, since it is what changes; `name`: what to call what is looked at."""
+    model = player.shown
     counts = model.total
     text = Text.assemble(_state(player), "  ")
     lost = [f"{count:,} {what}" for count, what in ((model.lost, "events"), (model.lost_samples, "samples")) if count]
     if lost:
         text.append(f" lost {', '.join(lost)} ", "bold red reverse").append("  ")
-    text.append(_end_of(visible(feed.target), width // 4), "bold")
+    called = end_of(visible(player.feed.target), width // 4) if name is None else _start_of(visible(name), width // 4)
+    text.append(called, "bold")
     text.append(f"  {counts.demands:,} demands  {model.rate.a_second(player.now_ns):,}/s ")
     if width >= 120:
         text.append(sparkline(model.rate.history(player.now_ns, 40)), "cyan")
@@ -27,9 +28,8 @@ def header(player: Player, width: int) -> list[Text]:
     return [text]
 
 
-def _end_of(path: str, width: int) -> str:
-    """The end of a path says more than its beginning."""
-    return path if len(path) <= width else f"…{path[1 - width :]}"
+def _start_of(command: str, width: int) -> str:
+    return command if len(command) <= width else f"{command[: width - 1]}…"
 
 
 def _state(player: Player) -> Text:

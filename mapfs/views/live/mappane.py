@@ -17,11 +17,12 @@ from mapfs.views.live.model import File, Model
 from mapfs.views.live.pagemap import PageMap
 from mapfs.views.live.pane import Pane
 from mapfs.views.live.picture import Cell, Frame, cells_of, frame_of, zoomed
-from mapfs.views.live.words import KIND_COLOURS, heat_colour, process_colour, process_letter
+from mapfs.views.live.words import KIND_COLOURS, end_of, heat_colour, process_colour, process_letter
 
 MODES = ("process", "class", "demands")
 _KIND_LETTERS = {"DIRECT": "D"}
 _FLASH_NS = 700_000_000
+_LEAST_OF_NAME = 16  # columns of the heading
 _LABELLED, _NAMED = 10_000, 2  # pages below the cursor that are asked for labels, and labels that are shown
 
 
@@ -95,7 +96,9 @@ class MapPane(Pane, can_focus=True):
         where = f"{frame.first:,}-{max(frame.first, frame.end - 1):,} of {of}"
         if model.followed is not None:
             where = f"of {visible(model.followed.process.name)} alone  {where}"
-        return Text.assemble("PAGES  ", visible(file.name), f"  {where}, a cell is {each}, by {self.mode}")
+        rest = f"  {where}, a cell is {each}, by {self.mode}"
+        name = end_of(visible(file.name), max(_LEAST_OF_NAME, self.size.width - len("PAGES  ") - len(rest)))
+        return Text.assemble("PAGES  ", name, rest)
 
     def _glyph(self, cell: Cell, model: Model, *, known: bool, fresh: bool) -> tuple[str, str]:
         """The character and the style of a cell."""

@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from mapfs.views.live.words import end_of
+
 
 class Pane(Widget):
     """Lines of text. `show()` gives it new ones."""
@@ -58,10 +60,11 @@ class Pane(Widget):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; width 0 takes what the others leave."""
+    """A column of a table; width 0 takes what the others leave. Of `paths` that have no room the end is shown."""
 
     name: str
     width: int
+    paths: bool = False
 
 
 class Table(Pane, can_focus=True):
@@ -106,7 +109,7 @@ class Table(Pane, can_focus=True):
         widths = self._widths(columns)
         lines = [self.heading(_row([Text(column.name) for column in columns], widths))]
         for key in keys[self._top : self._top + room]:
-            line = _row(cells(key), widths)
+            line = _row([*map(_fitted, cells(key), columns, widths)], widths)
             if key == self.chosen:
                 line.stylize("reverse" if self.has_focus else "bold")
             lines.append(line)
@@ -133,6 +136,10 @@ class Table(Pane, can_focus=True):
     def _choose(self, at: int) -> None:
         self.chosen = self.keys[at]
         self.post_message(self.Chosen(self, self.chosen))
+
+
+def _fitted(cell: Text, column: Column, width: int) -> Text:
+    return Text(end_of(cell.plain, width)) if column.paths else cell
 
 
 def _row(cells: Sequence[Text], widths: Sequence[int]) -> Text:

@@ -50,6 +50,11 @@ class Player:
         return self.feed.ended is not None and not self.feed.waiting
 
     @property
+    def again(self) -> bool:
+        """It can be played from its beginning: a trace, and one that was followed once it has ended."""
+        return self.feed.recorded or (self.feed.is_trace and self.over)
+
+    @property
     def behind(self) -> int:
         """Events that came since the pause began."""
         return self.model.events - self._frozen.events if self._frozen is not None else 0

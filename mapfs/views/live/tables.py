@@ -1,6 +1,7 @@
 """The rows of the two tables: files and processes, from the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rich.text import Text
@@ -16,7 +17,8 @@ ORDERS = ("demands", "/s", "name")
 
 def file_columns(order: str) -> list[Column]:
     """Resident of so many pages; readers are processes that got pages of it."""
-    return _marked([("FILES", 0), ("demands", 9), ("/s", 7), ("in memory", 18), ("readers", 7)], order)
+    columns = _marked([("FILES", 0), ("demands", 9), ("/s", 7), ("in memory", 18), ("readers", 7)], order)
+    return [replace(columns[0], paths=True), *columns[1:]]
 
 
 def file_keys(model: Model, order: str, now_ns: int) -> list[str]:

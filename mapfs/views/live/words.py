@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from mapfs.units import format_ns
@@ -80,7 +81,7 @@ def log_line(event: Event, width: int) -> Text:
         (f"{kind:<8}", KIND_COLOURS.get(kind, "")),
         _cut(who_of(event), 26 if wide else 15),
         " ",
-        _cut(visible(event["file"]), 32 if wide else 12),
+        _cut(end_of(visible(event["file"]), 32 if wide else 12), 32 if wide else 12),
         f" page {pages_of(event):<{10 if wide else 8}}",
         f"{'-' if event['wait_ns'] is None else format_ns(event['wait_ns']):>7}",
     )
@@ -92,6 +93,15 @@ def log_line(event: Event, width: int) -> Text:
         by = event["by"]
         text.append(f"  by {visible(by['command'])}/{by['pid']}" if wide else f"  by {by['pid']}")
     return text
+
+
+def end_of(path: str, width: int) -> str:
+    """At most `width` columns of it: the end of a path says more than its beginning."""
+    if cell_len(path) <= width:
+        return path
+    while path and cell_len(path) >= width:
+        path = path[1:]
+    return f"…{path}"
 
 
 def _cut(words: str, width: int) -> Text:
