@@ -22,7 +22,7 @@ from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import Naming, refused, resized, waiting
 from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.shortage import Shortage
-from mapfs.fuse.translate import absent, translated
+from mapfs.fuse.translate import translated
 from mapfs.sources.base import Buffer, Entry
 from mapfs.sources.coherency import Coherency
 from mapfs.trace.facts import printable
@@ -30,7 +30,7 @@ from mapfs.trace.processes import Threads
 from mapfs.trace.ring import Ring
 from mapfs.tree.control import ControlFile, Session
 from mapfs.tree.filenodes import FileNode
-from mapfs.tree.nodes import BRIEFLY, DirectoryNode, LinkNode, Node
+from mapfs.tree.nodes import DirectoryNode, LinkNode, Node
 from mapfs.tree.tree import Tree
 from mapfs.units import PAGE_SIZE, page_count
 
@@ -78,13 +78,7 @@ class Operations(Naming):
 
     @translated
     async def lookup(self, parent_inode: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        directory = self._directory(parent_inode)
-        try:
-            return await self._told(*await self._look_up(directory, name))
-        except FileNotFoundError:
-            if directory.timeout != BRIEFLY:  # what `mapfs add` makes is there at once
-                raise
-            return absent(BRIEFLY)  # programs look for the same missing names again and again as they start
+        return await self._told(*await self._look_up(self._directory(parent_inode), name))
 
     @translated
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:

@@ -64,11 +64,3 @@ def attributes(node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
     made.st_blocks = -(-entry.size // 512) if entry.blocks is None else entry.blocks
     made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = entry.atime_ns, entry.mtime_ns, entry.ctime_ns
     return made
-
-
-def absent(timeout: float) -> pyfuse3.EntryAttributes:
-    """That there is no such name, for the kernel to keep for `timeout` seconds."""
-    made = pyfuse3.EntryAttributes()
-    made.st_ino = pyfuse3.InodeT(0)
-    made.entry_timeout = timeout
-    return made

@@ -269,18 +269,6 @@ def test_changes_below_a_mirror_are_seen_within_the_attribute_timeout(mount: Mou
     wait_until(lambda: not os.path.exists(path), "the name that is gone", 5)
 
 
-def test_a_name_that_was_missing_is_found_within_the_timeout(mount: Mounter, backing: Path) -> None:
-    daemon = mount(f"m=dir:{backing},rw")
-    made_outside, made_inside = Path(daemon.file("m/outside")), Path(daemon.file("m/inside"))
-    assert not made_outside.exists() and not made_inside.exists()
-    made_inside.write_bytes(b"x")
-    assert made_inside.read_bytes() == b"x", "what is made through the mount is there at once"
-    (backing / "outside").write_bytes(b"x")
-    wait_until(made_outside.exists, "the name that was made below")
-    made_inside.unlink()
-    assert not made_inside.exists()
-
-
 def test_a_file_is_no_terminal_and_its_closing_asks_nobody(mount: Mounter, backing: Path) -> None:
     daemon = mount(f"m=dir:{backing},rw")
     for name in ("m/made", ".mapfs/stats"):
