@@ -33,7 +33,7 @@ from mapfs.fuse.splice import Splicer
 from mapfs.sources.base import Buffer, Source
 from mapfs.sources.coherency import Coherency
 from mapfs.tree.filenodes import FileNode
-from mapfs.units import PAGE_SIZE
+from mapfs.units import PAGE_SIZE, page_count
 
 _FIRST = 128 << 10  # bytes of the first window
 _RUN, _LONGEST_RUN = 4, 64  # demands in a row before something is pushed: at first, and after much that was in vain
@@ -125,7 +125,7 @@ class Follower:
         """A piece of `window` was pushed, or could not be: the page that it begins with."""
         with self._lock:
             if failed is not None:
-                window.missing = min(failed, window.missing or failed)
+                window.missing = failed if window.missing is None else min(failed, window.missing)
             window.pieces -= 1
             if window.pieces:
                 return
@@ -150,7 +150,7 @@ class Follower:
     def _reached(self, demand: Demand) -> tuple[_Stream | None, int]:
         """The stream of `demand`, if it has come to where something is to be pushed; and the page behind the demand."""
         first = demand.offset // PAGE_SIZE
-        end = -(-(demand.offset + demand.size) // PAGE_SIZE)
+        end = page_count(demand.offset + demand.size)
         stream = self._streams.pop(demand.tid, None)
         if stream is None:
             stream = _Stream()
@@ -176,7 +176,7 @@ class Follower:
     def _window(self, stream: _Stream, start: int) -> range:
         """The next window, from the page `start` on; empty at the end of the file."""
         stream.window = min(self._limit, stream.window * 2 or max(1, _FIRST // PAGE_SIZE))
-        return range(start, max(start, min(-(-self.node.size // PAGE_SIZE), start + stream.window)))
+        return range(start, max(start, min(page_count(self.node.size), start + stream.window)))
 
     def _behind(self, stream: _Stream) -> range:
         """The next window, behind the page that is waited for."""
@@ -233,7 +233,7 @@ class Ahead:
         whole = window.waits or node.source is None or node.source.backing_fd is None
         # a server is asked once, one interpreter makes bytes no faster, and one CPU is the client's
         parts = 1 if whole else max(1, len(os.sched_getaffinity(0)) - 1)
-        step = max(_PIECE, -(-(end - offset) // parts // PAGE_SIZE) * PAGE_SIZE)
+        step = max(_PIECE, page_count(-(-(end - offset) // parts)) * PAGE_SIZE)
         pieces = [(at, min(step, end - at)) for at in range(offset, end, step)]
         window.pieces = len(pieces)
         for piece in pieces:

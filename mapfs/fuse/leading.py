@@ -80,7 +80,6 @@ class Leading(ABC):
             if opcode != wire.READ:
                 if opcode not in wire.OF_BYTES:
                     self._relay(view[:length], opcode, unique, handle)
-                    idling.rest()
                 elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
                     return demand
                 continue
@@ -170,7 +169,7 @@ class Leading(ABC):
             self.reply(unique, b"", wire.REFUSED[opcode])
             return
         if opcode != wire.INTERRUPT:
-            self._outlet.forward(message, opcode, unique)
+            self._forward(message, opcode, unique)
             return
         demand = self._inflight.get(first)
         if demand is not None:
@@ -178,6 +177,10 @@ class Leading(ABC):
             if not self.abandon_if_killed(demand):
                 self._outlet.interrupted(demand)
         elif self._outlet.relays(first):
-            self._outlet.forward(message, opcode, unique)
+            self._forward(message, opcode, unique)
         else:
             self._outlet.cancel_control(first)
+
+    def _forward(self, message: memoryview, opcode: int, unique: int) -> None:
+        self._outlet.forward(message, opcode, unique)
+        self._idling.rest()

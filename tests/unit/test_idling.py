@@ -14,7 +14,7 @@ from mapfs.fuse.idling import AUTO, Idling, Latency
 from tests.mount.test_places import needs_root
 from tests.support import wait_until
 
-TOUCHED = os.getpid()  # a thread that runs where this one does: it is this one
+HERE = os.getpid()  # a thread that runs where this one does: it is this one
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_who_looked_in_vain_waits_until_a_client_elsewhere_is_quick(device: int,
 
 def test_a_client_on_the_same_cpu_is_waited_for(device: int, there: int) -> None:
     one = Idling(device, AUTO, low_latency=False)
-    one.judge(TOUCHED)
+    one.judge(HERE)
     assert os.get_blocking(device)
     one.judge(there)
     assert os.get_blocking(device), "it was looked a moment ago"
@@ -85,7 +85,7 @@ def test_without_a_look_the_device_is_waited_for(device: int) -> None:
 def test_a_time_that_was_chosen_stays(device: int) -> None:
     one = Idling(device, 5_000, low_latency=False)
     silent(one)
-    one.judge(TOUCHED)
+    one.judge(HERE)
     assert not os.get_blocking(device)
 
 
