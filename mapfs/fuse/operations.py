@@ -8,6 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyfuse3
@@ -38,6 +39,15 @@ _SPEC = b"user.mapfs.spec"
 _PLAIN_WAIT = 1.0  # seconds
 
 
+@dataclass(slots=True)
+class _Listing:
+    """An open directory; `names` as they were read when it was opened, or when it was rewound. None: not yet."""
+
+    directory: DirectoryNode
+    names: list[bytes] | None
+    begun: bool = False
+
+
 class Operations(Naming):
     """The name space of one mount, and, for the plain link, its reads and writes."""
 
@@ -65,9 +75,9 @@ class Operations(Naming):
         self._ring = ring
         self._watcher = watcher
         self._opening = opening
-        self._opened = opened
-        self._released = released
-        self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
+        self.opened = opened
+        self.released = released
+        self._listings: dict[int, _Listing] = {}
 
     # names and attributes
 
@@ -111,12 +121,16 @@ class Operations(Naming):
         directory = self._directory(inode)
         names = await waiting(directory.names) if directory.slow else directory.names()
         handle = self._files.new_handle()
-        self._listings[handle] = (directory, names)
+        self._listings[handle] = _Listing(directory, names)
         return handle
 
     @translated
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        directory, names = self._listings[fh]
+        listing = self._listings[fh]
+        directory, names = listing.directory, listing.names
+        if names is None or (listing.begun and not start_id):  # rewinddir(3)
+            listing.names = names = await waiting(directory.names) if directory.slow else directory.names()
+        listing.begun = True
         for position in range(start_id, len(names)):
             try:
                 node, entry = await self._look_up(directory, names[position])
@@ -131,10 +145,20 @@ class Operations(Naming):
 
     @translated
     async def releasedir(self, fh: int) -> None:
-        self._listings.pop(fh, None)
+        self.unlist(fh)
+
+    def list_later(self, directory: DirectoryNode) -> int:
+        """A handle for `directory`, whose names are read when they are asked for."""
+        handle = self._files.new_handle()
+        self._listings[handle] = _Listing(directory, None)
+        return handle
+
+    def unlist(self, handle: int) -> bool:
+        """The handle of a directory goes. False: there was none."""
+        return self._listings.pop(handle, None) is not None
 
     def _listed(self, fh: int) -> DirectoryNode:
-        return self._listings[fh][0]
+        return self._listings[fh].directory
 
     @translated
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
@@ -186,9 +210,13 @@ class Operations(Naming):
         self.sessions[handle] = session
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
 
-    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
+    def opening(self, tid: int) -> None:
+        """The thread `tid` waits for a file to be opened."""
         self._opening(tid)
         self._threads.recheck(tid)
+
+    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
+        self.opening(tid)
         writing = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
         live = node.terms.coherency is Coherency.LIVE
         if node.removed:
@@ -214,14 +242,14 @@ class Operations(Naming):
             if writing:
                 node.pushing.release()
         try:
-            self._opened(node)
+            self.opened(node)
             if flags & os.O_TRUNC:
                 await waiting(resized, node, 0)
             if live and idle:
                 await waiting(self._watcher.check, node)
         except BaseException:
             self._files.release(handle)
-            self._released(node)
+            self.released(node)
             raise
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=keep)
 
@@ -298,4 +326,4 @@ class Operations(Naming):
             session.close()
         elif (file := self._files.handles.get(fh)) is not None:
             self._files.release(fh)
-            self._released(file.node)
+            self.released(file.node)

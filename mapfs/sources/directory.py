@@ -12,10 +12,13 @@ import stat
 from mapfs.errors import SourceError, of_path
 from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import DirectorySource, Entry, Source
-from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath
+from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath, open_cached
 from mapfs.sources.spec import Spec, is_set
 
 _OWN_TYPE = "fuse.mapfs"
+#: Of what needs no block device, those whose stat(2) asks nobody (/proc/filesystems). An overlay over a server, which
+#: would, is not told apart.
+_LOCAL = frozenset({"tmpfs", "ramfs", "overlay", "btrfs", "zfs", "bcachefs"})
 
 
 class BackingDirectory(DirectorySource):
@@ -39,6 +42,13 @@ class BackingDirectory(DirectorySource):
         finally:
             os.close(fd)
 
+    def listed(self, path: bytes) -> Entry:
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return Entry.of_stat(os.fstat(fd))
+        finally:
+            os.close(fd)
+
     def open(self, path: bytes) -> Source:
         fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -52,6 +62,15 @@ class BackingDirectory(DirectorySource):
             return os.readlink(b"", dir_fd=fd)
         finally:
             os.close(fd)
+
+    def prompt(self) -> DirectorySource | None:
+        if not _is_local(self.root):
+            return None
+        try:
+            os.close(open_cached(self.root, b"", os.O_PATH))
+        except OSError:  # no such call, or not yet
+            return None
+        return _Prompt(self.root)
 
     def hide(self, device: int) -> None:
         self._hidden.add(device)
@@ -76,6 +95,33 @@ class BackingDirectory(DirectorySource):
         finally:
             os.close(probe)
         return open_beneath(self.root, path, flags)
+
+
+class _Prompt(BackingDirectory):
+    """As far as the kernel has it in memory, and in the mount of the root alone."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+
+    def close(self) -> None:
+        """The root is not its own."""
+
+    def _open(self, path: bytes, flags: int) -> int:
+        try:
+            return open_cached(self.root, path, flags)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from error
+
+
+def _is_local(fd: int) -> bool:
+    """Whether the filesystem behind `fd` is one of this machine, which answers stat(2) of what is in memory at once."""
+    kind = filesystem_of_mount(mount_id(fd))[1]
+    if kind in _LOCAL:
+        return True
+    with open("/proc/filesystems", encoding="ascii", errors="replace") as lines:
+        return kind != "fuseblk" and f"\t{kind}\n" in lines
 
 
 def open_dir(spec: Spec) -> DirectorySource:
