@@ -140,6 +140,7 @@ TABLES = [
     "faults",
     "evictions",
     "watched",
+    "held_back",
     "ops",
     "reasons",
     "losses",
