@@ -1,6 +1,10 @@
 """How a thread is followed through a file: by its demands, and by what evidence saw of what was pushed for it."""
 
+from mapfs.fuse.ahead import Ahead
+from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.streams import Stream
+from mapfs.trace.facts import HeldBackFact, PassedBy
+from tests.unit.test_ring import made
 
 
 def pushing(until: int = 5) -> Stream:
@@ -75,3 +79,10 @@ def test_what_is_told_late_holds_nobody_back() -> None:
     stream.demands(500, 501)
     assert not stream.hold_back(5), "nothing is pushed any more"
     assert (stream.needed, stream.near) == (8, 32)
+
+
+def test_what_is_told_of_a_file_that_nobody_has_open_any_more_is_dropped() -> None:
+    told: list[HeldBackFact] = []
+    with made() as ring:
+        Ahead(Notifier(ring), 0, told.append).passed(PassedBy(inode=7, tid=1, first=0, pushed=63, untouched=63))
+    assert told == []
