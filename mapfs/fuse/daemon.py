@@ -128,9 +128,9 @@ class Mount:
         stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
-        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry)
         self._notifier = Notifier(ring)
-        self._ahead = Ahead(self._notifier, self.options.prefetch)
+        self._ahead = ahead = Ahead(self._notifier, self.options.prefetch, recorder.facts.send)
+        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry, ahead.passed)
         self._settling = Settling(self._path, self._notifier, answers)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
@@ -258,7 +258,7 @@ class Mount:
             await trio.sleep(_FLUSH_EVERY)
 
     async def _attend_recorder(self) -> None:
-        await self._sessions.tell()
+        await self._sessions.attend()
         if (name := self._recorder.killed_by()) is not None:
             self._warn(f"the recorder was killed ({name}): log and trace end here; the mount goes on without them")
 

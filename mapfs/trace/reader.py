@@ -223,7 +223,7 @@ def _check(connection: sqlite3.Connection, path: str) -> None:
         )
     try:
         wrong = not_as_written(connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where its message quotes what is no UTF-8
         raise TraceError(f"{path} cannot be read: {reason_of(error)}; it is damaged, so record it anew") from error
     if wrong is not None:
         raise TraceError(f"{path} cannot be read: its {wrong} is not as mapfs made it, so record it anew")

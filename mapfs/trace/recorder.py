@@ -7,7 +7,6 @@ takes what is left in the ring, finishes the trace and ends. Signals of the term
 
 import contextlib
 import os
-import resource
 import select
 import socket
 import time
@@ -20,6 +19,7 @@ import trio
 from mapfs.errors import reason_of
 from mapfs.trace import facts
 from mapfs.trace.classify import Classifier
+from mapfs.trace.descriptors import Descriptors
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
 from mapfs.trace.evidence.collector import Collector
@@ -40,7 +40,6 @@ _BUSY = 0.02  # seconds between two looks while events flow
 _WANTED = 0.001  # seconds between two, while somebody waits for what has just happened
 _STORE_CAPACITY = 1_000_000  # events that may wait for the disk
 _FINISH = 120.0  # seconds the trace may take to be finished
-_KEPT = 32  # descriptors for those who read events, statistics or metrics
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
 
 
@@ -88,8 +87,7 @@ class Recorder:
         self._classifier = Classifier()
         self._serial = 0
         self._pace: Pace | None = None
-        self._most_fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._told_scarce = False
+        self._descriptors = Descriptors()
         self._wanted: list[_Wanted] = []
         self._awake = select.epoll()  # of what it sleeps on
 
@@ -186,6 +184,7 @@ class Recorder:
         else:
             try:
                 items, missing = self.evidence.settle(records, final=final)
+                self.daemon.hears(self.evidence.passed())
             except Exception as error:
                 warn(f"evidence failed: {reason_of(error)}; from now on the requests alone are recorded")
                 items, missing = self.evidence.rest(), 0
@@ -255,7 +254,7 @@ class Recorder:
                 if self.evidence is not None:
                     self.evidence.known(fact)
             case facts.WatchedFact() if self.evidence is not None:
-                if self._scarce(fds):
+                if self._descriptors.scarce(fds):
                     return  # nor does the trace say that it is watched
                 self.evidence.watch(fact.pid, fds)
             case facts.RingsFact() if self.evidence is not None:
@@ -265,6 +264,8 @@ class Recorder:
                     self._awake.register(fd, select.EPOLLIN)
             case ReasonFact():
                 self.known.reasons[fact.id] = fact.text
+            case facts.HeldBackFact():
+                self.known.held(fact)
             case facts.DaemonFact():
                 self.daemon.tells(fact)
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
@@ -273,17 +274,6 @@ class Recorder:
                 self._orderly, self._served = True, fact.served
         if self.store is not None:
             self._store_fact(fact)
-
-    def _scarce(self, fds: list[int]) -> bool:
-        """Closes descriptors of a process to be watched, where they would leave too few for whoever wants to read."""
-        if fds and max(fds) < self._most_fds - _KEPT:
-            return False
-        for fd in fds:
-            os.close(fd)
-        if not self._told_scarce:
-            self._told_scarce = True
-            warn("the page faults of some processes are not seen: too many files are open; raise the limit (ulimit -n)")
-        return True
 
     def _learned(self, fact: ThreadFact) -> None:
         """The recorder itself found out who a thread is."""

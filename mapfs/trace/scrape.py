@@ -2,19 +2,20 @@
 
 Of the daemon's own numbers the recorder knows nothing until it asks: for `.mapfs/metrics` they come with the pipe, for
 HTTP it writes one byte to the daemon, which answers with a fact. A daemon that was stopped does not answer; then its
-numbers are missing, and the scrape says so.
+numbers are missing, and the scrape says so. The same way the daemon hears what evidence saw of pages that it pushed.
 """
 
 import contextlib
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
 from mapfs.errors import reason_of
-from mapfs.trace.facts import ASK, DaemonFact, DaemonValues
+from mapfs.trace.facts import ASK, DaemonFact, DaemonValues, PassedBy, encode_passed
 from mapfs.trace.metrics import SinkState, Snapshot
 from mapfs.trace.sinks import warn
 
@@ -28,7 +29,7 @@ _rendering = trio.CapacityLimiter(1)  # however many ask: the drain loop shares 
 
 
 class Daemon:
-    """What the daemon last said of itself."""
+    """What the daemon last said of itself, and what it is to hear."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -40,6 +41,12 @@ class Daemon:
         self._values = fact.values
         told, self._told = self._told, trio.Event()
         told.set()
+
+    def hears(self, found: Sequence[PassedBy]) -> None:
+        """What became of pages that it pushed. One that was stopped may never hear it, which does no harm."""
+        with contextlib.suppress(OSError):
+            for one in found:
+                self._socket.send(encode_passed(one))
 
     async def ask(self) -> DaemonValues | None:
         """What it says now; None: it does not answer in time."""

@@ -68,6 +68,11 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "bytes": counted.of(counted.bytes, READ),
         "lost": recorder.reader.lost,
         "lost_samples": recorder.evidence.lost if recorder.evidence else 0,
+        "held_back": [
+            {"file": file.path, "times": one.times, "pushed": one.pushed, "untouched": one.untouched}
+            for one in recorder.known.held_back.values()
+            if (file := recorder.known.files.get(one.file)) is not None
+        ],
         "files": len(recorder.known.files),
         "threads": len(recorder.known.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,

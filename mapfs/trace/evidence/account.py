@@ -20,6 +20,7 @@ from mapfs.trace.evidence.gains import Gains
 from mapfs.trace.evidence.item import Item, of_eviction, of_pages, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.pages import Pages
+from mapfs.trace.evidence.passing import Passing
 from mapfs.trace.evidence.sample import Sample
 from mapfs.trace.evidence.waits import Wait, Waits
 from mapfs.trace.facts import FileFact
@@ -42,11 +43,13 @@ class Account:
         self._pages: dict[int, Pages] = {}  # by inode
         self._inodes: dict[int, int] = {}  # by file
         self._waits = Waits()
+        self.passing = Passing()
         self._gains = Gains(names)
         self._unsettled: dict[int, list[Item]] = {}  # by tid: requests that no fault explains yet
         self._seen: dict[int, int] = {}  # by tid: the time of its last sample
         self._evicted: tuple[int, int, int, Item] | None = None  # inode, next page, tid, item
         self._doubted = self._blind = 0  # moments: before them samples are missing, or evictions
+        self._joined = 0  # the moment up to which everything came in
         self._ending = False
         self._handlers: dict[int, Callable[[Sample], None]] = {
             kinds.FAULT: self._fault,
@@ -70,6 +73,7 @@ class Account:
             self._pages[fact.inode] = Pages(fact.id)
         elif pages.file != fact.id:
             pages.file = fact.id
+            pages.doubt_all()
             if not self._kernel:  # which drops them, and shows that it does
                 pages.clear()
 
@@ -83,6 +87,9 @@ class Account:
         """
         self._waits.clear()
         self._doubted = until
+        self.passing.clear()
+        for pages in self._pages.values():
+            pages.doubt_all()
 
     def lost(self, until: int) -> None:
         """Evictions are missing, too: what the cache has is not known any more."""
@@ -114,12 +121,14 @@ class Account:
                 pages.bring(first, end - 1, record.thread, why.WRITTEN)
         elif record.op == PUSH:
             pages.bring(span.start, span.stop - 1, 0, why.PUSHED)
+            if not self._kernel or record.time_ns <= self._joined:  # what touched them first came in before
+                pages.doubt(span.start, span.stop - 1)
         elif record.op == DROP and not self._kernel:
             pages.evict(span.start, span.stop - 1)
 
     def settled(self, now: int) -> list[Item]:
         """The events of which all is known at `now`, ns, in their order."""
-        queue, done = self._queue, []
+        self._joined, queue, done = now, self._queue, []
         while queue and (not queue[0].open or queue[0].until < now):
             done.append(item := queue.popleft())
             item.open = False
@@ -157,6 +166,8 @@ class Account:
             pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
             if wait is not None:
                 self._has(pages, wait.page, wait.page, item)
+        if wait is not None and pages.pushes:
+            self.passing.demanded(tid, inode, span, pages)
         since = wait.since - _ABREAST if wait else item.time_ns - _QUEUED
         self._join(inode, pages, span, item, (since, answered))
         if not tid or doubted:
@@ -201,6 +212,7 @@ class Account:
         pages = self._faulted(one)
         if pages is None:
             return
+        pages.touch(one.first, one.first)
         if pages.has(one.first):
             self._got(one, pages, VIA_FAULT)
         else:
@@ -209,6 +221,7 @@ class Account:
     def _mapped(self, one: Sample) -> None:
         pages = self._faulted(one)
         if pages is not None:
+            pages.touch(one.first, one.last)
             self._got(one, pages, VIA_FAULT)
 
     def _faulted(self, one: Sample) -> Pages | None:
@@ -233,6 +246,7 @@ class Account:
         self._seen[one.tid] = one.time_ns
         if pages is None:
             return
+        pages.touch(one.first, one.last)
         for item in self._unsettled.pop(one.tid, ()):
             if not item.open:  # it was handed on
                 continue
@@ -242,6 +256,8 @@ class Account:
                 self._unasked(item)
                 continue
             item.via, item.demanded, item.open = VIA_READ, first, False
+            if pages.pushes and item.time_ns > self._doubted:
+                self.passing.demanded(one.tid, one.inode, span, pages)
             self._has(pages, first, last, item)
         # what was wanted is told, what was had is what the cache has without a gap
         last = pages.together(one.first, one.last)

@@ -22,7 +22,7 @@ from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.perf import LostCount, PerfRing, Readable
 from mapfs.trace.evidence.sample import EVICTED, Sample
 from mapfs.trace.evidence.tracepoints import Side
-from mapfs.trace.facts import FileFact, RingsFact, ThreadFact
+from mapfs.trace.facts import FileFact, PassedBy, RingsFact, ThreadFact
 from mapfs.trace.ring import Record
 
 _SLACK = 200_000  # ns in which a sample that has its time is in its ring
@@ -175,6 +175,10 @@ class Collector:
         """Whether all that happened before `moment`, ns, was handed on."""
         oldest = self._account.oldest
         return self._until >= moment and (oldest is None or oldest > moment)
+
+    def passed(self) -> list[PassedBy]:
+        """What threads left untouched of what was pushed for them, since this was asked last."""
+        return self._account.passing.take()
 
     def rest(self) -> list[Item]:
         """Where joining failed: the requests that were not joined, and what was on its way."""
