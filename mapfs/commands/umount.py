@@ -81,7 +81,7 @@ def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int]]:
 
     def ask() -> None:
         with contextlib.suppress(MapfsError):
-            answer.append(mount_stats(path))
+            answer.append(mount_stats(path, now=True))
 
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()

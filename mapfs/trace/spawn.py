@@ -134,7 +134,7 @@ def _child(
     except BaseException as error:
         why = lack_of(error) or f"{type(error).__name__}: {error}"
         warn(f"the recorder failed: {why}; the mount goes on without log and trace")
-        if store is not None and (recorder is None or not recorder.journal.count):
+        if store is not None and (recorder is None or not recorder.joiner.journal.count):
             store.discard()  # there is nothing in it, and it would be in the way of the next try
     finally:
         with contextlib.suppress(OSError, ValueError):
