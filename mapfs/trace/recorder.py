@@ -38,7 +38,7 @@ _WANTED = 0.001  # seconds between two, while somebody waits for what has just h
 _STORE_CAPACITY = 200_000  # events that may wait for the disk
 _STORE_AHEAD = 50_000  # of them, before what was taken waits instead
 _HELD_UP = 0.005  # seconds until it looks again whether they have been written
-_TELL_AFTER = 1.0  # seconds between two lines of what is still to be done, at the end
+_TELL_AFTER, _TELL_EVERY = 1.0, 5.0  # seconds until it says how much is still to be done, at the end, and then again
 _FINISH = 120.0  # seconds the trace may take to be finished
 _KEPT = 32  # descriptors for those who read events, statistics or metrics
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
@@ -142,7 +142,7 @@ class Recorder:
                 break
             await trio.lowlevel.checkpoint()
             if time.monotonic() > tell:
-                tell += _TELL_AFTER
+                tell += _TELL_EVERY
                 warn(f"{self.behind:,} requests are still to be written down")
         while self._join(Round(time.monotonic_ns(), taker.reader.next), final=True) or self._lags:
             pass

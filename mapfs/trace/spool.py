@@ -19,7 +19,7 @@ from mapfs.trace.rounds import Round
 from mapfs.trace.sinks import warn
 
 MEMORY = 32 << 20  # bytes of rounds in memory
-FILE = 2 << 30  # and in the file: requests with all evidence of them take 200 to 300
+FILE = 4 << 30  # and in the file: requests with all evidence of them take 200 to 300
 _FREE = 1 << 28  # bytes that are left to others on its file system
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # fallocate(2)
 _libc = ctypes.CDLL(None, use_errno=True)
