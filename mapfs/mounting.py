@@ -23,6 +23,7 @@ import msgspec
 from mapfs import client
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
+from mapfs.fuse.finishing import await_end
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.ahead import parse_prefetch
@@ -30,7 +31,6 @@ from mapfs.sources.base import DirectorySource, Source
 from mapfs.sources.spec import Spec, absolute
 from mapfs.sources.warm import warmed_by
 from mapfs.trace.evidence import tiers
-from mapfs.trace.finishing import await_end
 from mapfs.trace.planning import plan_for
 from mapfs.trace.reader import mount_events, mount_stats, open_trace
 from mapfs.trace.sinks import warn

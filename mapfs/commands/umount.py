@@ -10,7 +10,7 @@ import click
 from mapfs.client import ask
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse import device
-from mapfs.trace.finishing import await_end
+from mapfs.fuse.finishing import await_end
 from mapfs.trace.reader import mount_stats
 from mapfs.trace.users import users_of
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
+from mapfs.fuse.finishing import await_end
 from mapfs.fuse.options import MountOptions
 from mapfs.running.descriptors import keep_only
-from mapfs.trace.finishing import await_end
 
 _READY, _FAILED = b"ready", b"failed "
 _END_WITHIN = 30.0  # seconds for a daemon that is told to end, but for those that its trace takes
