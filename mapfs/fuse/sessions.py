@@ -92,12 +92,14 @@ class RecorderSessions:
         return PipeSession(self._ask(lambda: EventsWanted(follow=not now)))
 
     async def stats(self, now: bool) -> BytesSession:
-        """The statistics up to this moment. Raises OSError (EIO) where the recorder does not answer."""
-        return await self._complete(lambda: StatsWanted(self._daemon()))
+        """The statistics up to this moment, unless the client wants to wait for none. Raises OSError (EIO) where the
+        recorder does not answer.
+        """
+        return await self._complete(lambda: StatsWanted(self._daemon(), now))
 
     async def metrics(self, now: bool) -> BytesSession:
         """The same in the Prometheus text format."""
-        return await self._complete(lambda: MetricsWanted(self._daemon()))
+        return await self._complete(lambda: MetricsWanted(self._daemon(), now))
 
     async def attend(self) -> None:
         """Hears the recorder until it has ended: tells it what the daemon knows, each time that it asks."""

@@ -109,15 +109,19 @@ DaemonValues = dict[str, int | str | float | None]
 
 
 class StatsWanted(msgspec.Struct, frozen=True, tag="stats"):
-    """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say."""
+    """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say. `now`: what the
+    recorder has by now will do.
+    """
 
     daemon: DaemonValues
+    now: bool = False
 
 
 class MetricsWanted(msgspec.Struct, frozen=True, tag="metrics"):
     """The same of `.mapfs/metrics`."""
 
     daemon: DaemonValues
+    now: bool = False
 
 
 class DaemonFact(msgspec.Struct, frozen=True, tag="daemon"):

@@ -63,7 +63,7 @@ async def send_metrics(recorder: "Recorder", daemon: DaemonValues, fd: int) -> N
     """Writes the text into the pipe `fd`, once everything before it was counted."""
     async with trio.lowlevel.FdStream(fd) as pipe:
         try:
-            text, _ = await _rendered(_snapshot(recorder, daemon, backlog=0), accept="")
+            text, _ = await _rendered(_snapshot(recorder, daemon, backlog=recorder.behind), accept="")
             await pipe.send_all(text)
         except trio.BrokenResourceError:
             pass
@@ -75,7 +75,7 @@ async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
     """The text and its content type, the best of those in the HTTP header `accept`."""
     daemon = await recorder.daemon.ask()
     head, asked = recorder.ring.head(), time.monotonic_ns()
-    backlog = max(0, head - recorder.reader.next)
+    backlog = recorder.behind
     with trio.move_on_after(_DRAIN_WITHIN):
         while not recorder.caught_up(head, asked):
             await trio.sleep(_LOOK_AGAIN)
@@ -85,13 +85,13 @@ async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
 def _snapshot(recorder: "Recorder", daemon: DaemonValues | None, *, backlog: int) -> Snapshot:
     mount = recorder.mount
     return Snapshot(
-        counted=recorder.metrics.counted(),
-        lost=recorder.reader.lost,
-        lost_samples=recorder.evidence.lost if recorder.evidence else 0,
+        counted=recorder.joiner.metrics.counted(),
+        lost=recorder.joiner.lost,
+        lost_samples=recorder.joiner.lost_samples,
         backlog=backlog,
         slots=recorder.ring.slots,
-        files=len(recorder.known.files),
-        threads=len(recorder.known.threads),
+        files=len(recorder.joiner.known.files),
+        threads=len(recorder.joiner.known.threads),
         sinks=tuple(
             SinkState(sink.name, sink.failure is not None, sink.waiting, sink.skipped) for sink in recorder.sinks
         ),

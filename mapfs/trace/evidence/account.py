@@ -29,6 +29,7 @@ from mapfs.units import PAGE_SIZE, page_span
 
 _PATIENCE = 50_000_000  # ns for a thread that was answered to go on
 _ABREAST = 20_000_000  # ns by which a thread may fault before another whose request for the same page comes first
+_SWEEP = 64  # requests of a thread that no fault explains, between two looks for those that were handed on
 _QUEUED = 1_000_000_000  # ns that a request may have waited until mapfs took it
 
 
@@ -177,7 +178,10 @@ class Account:
             return
         item.open, item.until = True, answered + _PATIENCE
         if wait is None:
-            self._unsettled[tid] = [one for one in self._unsettled.get(tid, ()) if one.open] + [item]
+            unsettled = self._unsettled.setdefault(tid, [])
+            unsettled.append(item)
+            if not len(unsettled) % _SWEEP:  # where samples are missing there may be thousands
+                unsettled[:] = [one for one in unsettled if one.open]
 
     def _join(self, inode: int, pages: Pages, span: range, request: Item, between: tuple[int, int]) -> None:
         """Who else waited for these pages had joined this request. A thread whose page is mapped meanwhile, by another
@@ -185,7 +189,7 @@ class Account:
         """
         answered = between[1]
         for tid, wait in self._waits.others(inode, span, request.tid, *between):
-            key = self._names.key(wait.pid, tid)
+            key = self._names.key(wait.pid, tid, wait.since)
             pages.get(self._names.process(key), wait.page, wait.page)
             wait.item = item = of_pages(
                 wait.since, request.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
@@ -277,7 +281,7 @@ class Account:
                 item.size += (one.last - one.first + 1) * PAGE_SIZE
                 self._evicted = (inode, one.last + 1, tid, item)
                 return
-        key = self._names.key(one.pid, one.tid)
+        key = self._names.key(one.pid, one.tid, one.time_ns)
         item = of_eviction(one.time_ns, pages.file, one.first, one.last, key, one.tid)
         self._queue.append(item)
         self._evicted = (one.inode, one.last + 1, one.tid, item)
