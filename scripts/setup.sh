@@ -70,4 +70,12 @@ setup() {
 setup_tests() {
     setup test binutils sqlite3 runc fio git e2fsprogs libfaketime ripgrep rsync stress-ng openssl mount util-linux man-db mandoc systemd \
         zsh fish tmux chromium
+    mount_tracefs
+}
+
+# Where the kernel has the tracepoints that the evidence of the page cache is compared with; most systems mount it.
+mount_tracefs() {
+    if [ "$(id -u)" = 0 ] && [ -d /sys/kernel/tracing ] && ! [ -e /sys/kernel/tracing/events ]; then
+        mount -t tracefs nodev /sys/kernel/tracing || echo "without tracefs, and what needs it fails" >&2
+    fi
 }
