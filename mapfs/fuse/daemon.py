@@ -142,8 +142,8 @@ class Mount:
             tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
             self._opened, self._released, self._shortage,
         )  # fmt: skip
-        operations = self._operations
-        self._bridge = Bridge(operations.sessions, Prompt(turn, tree, self._files, operations), self._ended)
+        prompt = Prompt(turn, tree, self._files, self._operations, self._watching.seen)
+        self._bridge = Bridge(self._operations.sessions, prompt, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))
         stack.callback(self._unmount)
         if self._own:

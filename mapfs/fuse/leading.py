@@ -82,7 +82,7 @@ class Leading(ABC):
                     if self._relay(view[:length], opcode, unique, handle):
                         idling.since = 0
                         answers += 1
-                        if not answers % EACH:
+                        if tid and not answers % EACH:
                             idling.judge(tid)
                 elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
                     return demand

@@ -8,7 +8,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyfuse3
@@ -19,6 +18,7 @@ from mapfs.fuse import wire
 from mapfs.fuse.clients import may_command
 from mapfs.fuse.demand import Answers, Demand, checked, perform
 from mapfs.fuse.files import Files
+from mapfs.fuse.listing import Listings
 from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import Naming, refused, resized, waiting
 from mapfs.fuse.notifier import Notifier
@@ -37,15 +37,6 @@ from mapfs.units import PAGE_SIZE, page_count
 
 _SPEC = b"user.mapfs.spec"
 _PLAIN_WAIT = 1.0  # seconds
-
-
-@dataclass(slots=True)
-class _Listing:
-    """An open directory; `names` as they were read when it was opened, or when it was rewound. None: not yet."""
-
-    directory: DirectoryNode
-    names: list[bytes] | None
-    begun: bool = False
 
 
 class Operations(Naming):
@@ -77,7 +68,7 @@ class Operations(Naming):
         self._opening = opening
         self.opened = opened
         self.released = released
-        self._listings: dict[int, _Listing] = {}
+        self.listings = Listings(files.new_handle)
 
     # names and attributes
 
@@ -120,21 +111,21 @@ class Operations(Naming):
     async def opendir(self, inode: int, ctx: Any) -> int:
         directory = self._directory(inode)
         names = await waiting(directory.names) if directory.slow else directory.names()
-        handle = self._files.new_handle()
-        self._listings[handle] = _Listing(directory, names)
-        return handle
+        return self.listings.add(directory, names)
 
     @translated
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        listing = self._listings[fh]
-        directory, names = listing.directory, listing.names
-        if names is None or (listing.begun and not start_id):  # rewinddir(3)
-            listing.names = names = await waiting(directory.names) if directory.slow else directory.names()
-        listing.begun = True
+        listing = self.listings[fh]
+        directory = listing.directory
+        if listing.due(start_id):
+            listing.read(await waiting(directory.names) if directory.slow else directory.names())
+        listing.given()
+        names = listing.names or []
         for position in range(start_id, len(names)):
             try:
                 node, entry = await self._look_up(directory, names[position])
             except OSError:  # removed since the directory was opened, or hidden
+                listing.incomplete()
                 continue
             made = await self._attributes(node, entry)
             if not pyfuse3.readdir_reply(token, names[position], made, position + 1):
@@ -145,20 +136,10 @@ class Operations(Naming):
 
     @translated
     async def releasedir(self, fh: int) -> None:
-        self.unlist(fh)
-
-    def list_later(self, directory: DirectoryNode) -> int:
-        """A handle for `directory`, whose names are read when they are asked for."""
-        handle = self._files.new_handle()
-        self._listings[handle] = _Listing(directory, None)
-        return handle
-
-    def unlist(self, handle: int) -> bool:
-        """The handle of a directory goes. False: there was none."""
-        return self._listings.pop(handle, None) is not None
+        self.listings.remove(fh)
 
     def _listed(self, fh: int) -> DirectoryNode:
-        return self._listings[fh].directory
+        return self.listings[fh].directory
 
     @translated
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:

@@ -10,12 +10,14 @@ directory is opened and is not what it was then.
 
 import errno
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from mapfs.fuse import wire
 from mapfs.fuse.files import Files
+from mapfs.fuse.listing import Listings
 from mapfs.fuse.translate import packed_attributes, packed_entry
 from mapfs.fuse.turn import Turn
 from mapfs.sources.base import Entry
@@ -25,13 +27,16 @@ from mapfs.tree.mirrored import MirrorDirectory, MirrorFile, MirrorLink, MirrorN
 from mapfs.tree.nodes import FixedDirectory, Node
 from mapfs.tree.tree import Tree
 
+_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
 _SETTLED = 2_000_000_000  # ns after which a further change is certain to have another time
 #: What names are answered with, besides answers: all else is for `operations` to find out, and to tell of.
 _TOLD = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class Handles(Protocol):
-    """What is done around a handle that is made or goes, and those of directories; `Operations` has it."""
+    """What is done around a handle that is made or goes; `Operations` has it."""
+
+    listings: Listings
 
     def opening(self, tid: int) -> None:
         """The thread opens a file."""
@@ -42,17 +47,14 @@ class Handles(Protocol):
     def released(self, node: FileNode) -> None:
         """A handle went."""
 
-    def list_later(self, directory: MirrorDirectory) -> int:
-        """A handle for a directory whose names are read when they are asked for."""
-
-    def unlist(self, handle: int) -> bool:
-        """The handle of a directory goes. False: there was none."""
-
 
 class Prompt:
-    """Answers for one mount. Called by the pager that leads."""
+    """Answers for one mount. Called by the pager that leads. `seen` tells whether `handles.opening` has nothing to find
+    out about a thread.
+    """
 
-    def __init__(self, turn: Turn, tree: Tree, files: Files, handles: Handles) -> None:
+    def __init__(self, turn: Turn, tree: Tree, files: Files, handles: Handles, seen: Callable[[int], bool]) -> None:
+        self._seen = seen
         self._turn = turn
         self._tree = tree
         self._files = files
@@ -70,7 +72,7 @@ class Prompt:
     def answer(self, message: memoryview, opcode: int) -> tuple[bytes, int] | None:
         """The body of the reply, and its errno; None where the request is to go the long way. Never raises."""
         answer = self._answers.get(opcode)
-        if answer is None or not self._turn.take():
+        if answer is None or _may_run_out() or not self._turn.take():
             return None
         try:
             body = answer(wire.Request._make(wire.REQUEST.unpack_from(message)[:7]), message[wire.REQUEST.size :])
@@ -102,8 +104,9 @@ class Prompt:
             return None
         if not self._current(node):
             return None
+        reply = packed_entry(node, entry)
         node.lookups += 1
-        return packed_entry(node, entry)
+        return reply
 
     def _attributes(self, request: wire.Request, body: memoryview) -> bytes | None:
         node = self._tree[request.nodeid]
@@ -125,11 +128,12 @@ class Prompt:
             return None
         if node.terms.coherency not in (Coherency.FIXED, Coherency.OPEN):
             return None
-        if node.opened is None:
-            node.opened_as(node.open_in(prompt))
-        elif node.opened.refreshes:
+        if not self._seen(request.pid) or (node.opened is not None and not node.opened_at_hand):
             return None
         self._handles.opening(request.pid)
+        if node.opened is None:
+            node.opened_as(node.open_in(prompt))
+            node.opened_at_hand = True
         handle, keep = self._files.open(node)
         try:
             self._handles.opened(node)
@@ -141,9 +145,12 @@ class Prompt:
     def _release(self, request: wire.Request, body: memoryview) -> bytes | None:
         handle = wire.HANDLE.unpack_from(body)[0]
         file = self._files.handles.get(handle)
-        if file is None or not isinstance(file.node, MirrorFile) or file.node.mirror.prompt is None:
-            return None  # what it holds may take time to close
-        self._close(handle, file.node)
+        if file is None or not isinstance(file.node, MirrorFile) or not file.node.opened_at_hand:
+            return None
+        node, source = file.node, file.node.opened
+        if node.opens == 1 and source is not None and (source.writable or not source.entry().nlink):
+            return None  # the last close(2) of what was written, or of what has no name, may take its time
+        self._close(handle, node)
         return b""
 
     def _close(self, handle: int, node: FileNode) -> None:
@@ -161,14 +168,16 @@ class Prompt:
         if settled:
             flags |= wire.OPEN_CACHE_DIR
         node.listed = version if settled else None
-        return wire.OPEN_OUT.pack(self._handles.list_later(node), flags, 0)
+        return wire.OPEN_OUT.pack(self._handles.listings.add(node), flags, 0)
 
     def _release_directory(self, request: wire.Request, body: memoryview) -> bytes | None:
-        return b"" if self._handles.unlist(wire.HANDLE.unpack_from(body)[0]) else None
+        return b"" if self._handles.listings.remove(wire.HANDLE.unpack_from(body)[0]) else None
 
     def _entry(self, node: Node) -> Entry | None:
         if isinstance(node, FixedDirectory):
             return node.entry()
+        if isinstance(node, MirrorFile) and node.opened is not None and not node.opened_at_hand:
+            return None
         if isinstance(node, MirrorNode) and node.mirror.prompt is not None:
             return node.entry_in(node.mirror.prompt)
         return None
@@ -179,3 +188,10 @@ class Prompt:
             self._files.refresh(node)
             return not node.stale
         return True
+
+
+def _may_run_out() -> bool:
+    """Whether an allocation may fail (setrlimit(2)). Of what little is left then nothing is taken here: libfuse and trio
+    need it to say so.
+    """
+    return any(resource.getrlimit(one)[0] != resource.RLIM_INFINITY for one in _LIMITS)

@@ -19,6 +19,8 @@ _OWN_TYPE = "fuse.mapfs"
 #: Of what needs no block device, those whose stat(2) asks nobody (/proc/filesystems). An overlay over a server, which
 #: would, is not told apart.
 _LOCAL = frozenset({"tmpfs", "ramfs", "overlay", "btrfs", "zfs", "bcachefs"})
+_SHARED = frozenset({"fuseblk", "gfs2", "ocfs2"})  # of those with a block device, whose stat(2) asks somebody
+_IN_INODE = 60  # bytes of a link's target from which on a filesystem may keep it elsewhere (ext4)
 
 
 class BackingDirectory(DirectorySource):
@@ -106,6 +108,11 @@ class _Prompt(BackingDirectory):
     def close(self) -> None:
         """The root is not its own."""
 
+    def readlink(self, path: bytes) -> bytes:
+        if self.entry(path).size >= _IN_INODE:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        return super().readlink(path)
+
     def _open(self, path: bytes, flags: int) -> int:
         try:
             return open_cached(self.root, path, flags)
@@ -117,11 +124,14 @@ class _Prompt(BackingDirectory):
 
 def _is_local(fd: int) -> bool:
     """Whether the filesystem behind `fd` is one of this machine, which answers stat(2) of what is in memory at once."""
-    kind = filesystem_of_mount(mount_id(fd))[1]
-    if kind in _LOCAL:
-        return True
-    with open("/proc/filesystems", encoding="ascii", errors="replace") as lines:
-        return kind != "fuseblk" and f"\t{kind}\n" in lines
+    try:
+        kind = filesystem_of_mount(mount_id(fd))[1]
+        if kind in _LOCAL:
+            return True
+        with open("/proc/filesystems", encoding="ascii", errors="replace") as lines:
+            return kind not in _SHARED and f"\t{kind}\n" in lines
+    except OSError:  # of a /proc without them (proc(5), subset=pid)
+        return False
 
 
 def open_dir(spec: Spec) -> DirectorySource:

@@ -195,6 +195,7 @@ class MirrorFile(MirrorNode, FileNode):
         self.mirror = mirror
         self.key = key
         self.aliases: dict[tuple[Node | None, bytes], bool] = {(parent, name): True}
+        self.opened_at_hand = False  # its source is open, of a file of the mirror's own filesystem, with nothing around
         rules = mirror.rules.get(self.backing_path())
         if rules is not None:
             self._hold(rules)
@@ -257,6 +258,7 @@ class MirrorFile(MirrorNode, FileNode):
 
     def _idle(self) -> None:
         self.close()
+        self.opened_at_hand = False
         if self.removed:
             self.mirror.close_if_unused()
 

@@ -1,6 +1,7 @@
 """Names that are at hand: what is answered at once, what is left to libfuse, and that the answers are those of stat(2)."""
 
 import errno
+import itertools
 import os
 import struct
 import time
@@ -11,13 +12,14 @@ import pytest
 
 from mapfs.fuse import wire
 from mapfs.fuse.files import Files
+from mapfs.fuse.listing import Listings
 from mapfs.fuse.prompt import Prompt
 from mapfs.sources.backing import in_memory
 from mapfs.sources.directory import BackingDirectory
 from mapfs.sources.spec import Spec
 from mapfs.tree.build import build
 from mapfs.tree.filenodes import FileNode
-from mapfs.tree.mirrored import MirrorDirectory
+from mapfs.tree.mirrored import MirrorDirectory, MirrorFile
 
 ROOT = 1
 KEEP, CACHE = wire.OPEN_KEEP_CACHE, wire.OPEN_CACHE_DIR
@@ -38,7 +40,7 @@ class FakeTurn:
 class FakeHandles:
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.listed = 0
+        self.listings = Listings(itertools.count(77).__next__)
 
     def opening(self, tid: int) -> None:
         self.told.append(f"opening {tid}")
@@ -49,13 +51,6 @@ class FakeHandles:
     def released(self, node: FileNode) -> None:
         self.told.append(f"released {os.fsdecode(node.path())}")
 
-    def list_later(self, directory: MirrorDirectory) -> int:
-        self.listed += 1
-        return 77
-
-    def unlist(self, handle: int) -> bool:
-        return handle == 77
-
 
 class Asked:
     """A mount of `specs` without a kernel: each call is a request of the thread 5."""
@@ -64,7 +59,7 @@ class Asked:
         self.tree = build(dict(specs), "/nowhere")
         self.turn, self.handles = FakeTurn(), FakeHandles()
         self.files = Files(lambda _: None)
-        self.prompt = Prompt(self.turn, self.tree, self.files, self.handles)  # type: ignore[arg-type] # no trio here
+        self.prompt = Prompt(self.turn, self.tree, self.files, self.handles, lambda tid: tid == 5)  # type: ignore[arg-type] # no trio here
 
     def ask(self, opcode: int, nodeid: int, body: bytes) -> tuple[bytes, int] | None:
         message = wire.REQUEST.pack(wire.REQUEST.size + len(body), opcode, 9, nodeid, 0, 0, 5, 0) + body
@@ -92,7 +87,7 @@ class Asked:
         answer = self.ask(wire.OPENDIR, self.node(path), wire.OPEN_IN.pack(os.O_RDONLY | os.O_DIRECTORY, 0))
         assert answer is not None and not answer[1]
         handle, flags, _ = wire.OPEN_OUT.unpack(answer[0])
-        assert handle == 77
+        assert self.handles.listings[handle].names is None
         return int(flags)
 
 
@@ -187,6 +182,64 @@ def test_pages_of_another_content_are_dropped_by_whom_may_wait(asked: Asked, hom
     assert asked.tree[file].lookups == lookups
 
 
+def test_what_was_opened_the_long_way_goes_on_that_way(asked: Asked) -> None:
+    """It may lie on a server, below a directory that does not, or have something around it."""
+    file = asked.tree[asked.node("m/d/f")]
+    assert isinstance(file, MirrorFile)
+    handle, _ = asked.files.open(file)
+    assert asked.look_up(asked.node("m/d"), "f") is not None  # which asks the directory
+    assert asked.ask(wire.GETATTR, file.inode, bytes(16)) is None
+    assert asked.open("m/d/f") is None
+    assert asked.ask(wire.RELEASE, file.inode, struct.pack("=QIIQ", handle, 0, 0, 0)) is None
+    asked.files.release(handle)
+    assert asked.open("m/d/f") is not None
+
+
+def test_the_last_handle_of_what_takes_long_to_close_goes_the_long_way(asked: Asked, home: Path) -> None:
+    handles = []
+    for _ in range(2):
+        opened = asked.open("m/d/f")
+        assert opened is not None
+        handles.append(struct.pack("=QIIQ", wire.OPEN_OUT.unpack(opened[0])[0], 0, 0, 0))
+    file = asked.node("m/d/f")
+    (home / "d" / "f").unlink()
+    assert asked.ask(wire.RELEASE, file, handles[0]) == (b"", 0)
+    assert asked.ask(wire.RELEASE, file, handles[1]) is None
+
+
+def test_a_thread_of_which_something_is_to_be_found_out_goes_the_long_way(asked: Asked) -> None:
+    file, body = asked.node("m/d/f"), wire.OPEN_IN.pack(os.O_RDONLY, 0)
+    message = wire.REQUEST.pack(wire.REQUEST.size + len(body), wire.OPEN, 9, file, 0, 0, 6, 0) + body
+    assert asked.prompt.answer(memoryview(message), wire.OPEN) is None
+    assert not asked.files.handles and not asked.handles.told
+
+
+def test_the_kernel_does_not_keep_pieces_of_two_listings_or_one_that_lacks_a_name(asked: Asked) -> None:
+    directory = asked.tree[asked.node("m/d")]
+    assert isinstance(directory, MirrorDirectory)
+    node = directory
+    node.listed = "first"
+
+    def kept() -> object:
+        return node.listed
+
+    listings = Listings(itertools.count().__next__)
+    one, other = (listings[listings.add(directory)] for _ in range(2))
+    for listing in (one, other):
+        assert listing.due(0)
+        listing.read([b"a", b"b"])
+        listing.given()
+    assert kept() == "first"
+    assert not one.due(1)
+    assert one.due(0), "it is rewound"
+    directory.listed = "second"
+    one.given()
+    assert kept() is None
+    directory.listed = "third"
+    other.incomplete()
+    assert kept() is None
+
+
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC])
 def test_what_is_opened_to_be_changed_goes_the_long_way(asked: Asked, flags: int) -> None:
     assert asked.open("m/d/f", flags) is None
@@ -239,9 +292,8 @@ def test_the_kernel_keeps_names_of_a_directory_that_is_what_it_was(
     assert [asked.open_directory("m/d") for _ in range(3)] == [CACHE, CACHE | KEEP, CACHE | KEEP]
     (home / "d" / "new").touch()
     assert asked.open_directory("m/d") == CACHE
-    assert asked.handles.listed == 8
     assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 77, 0, 0, 0)) == (b"", 0)
-    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 78, 0, 0, 0)) is None
+    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 76, 0, 0, 0)) is None
 
 
 def test_a_prompt_directory_never_looks_at_the_disk_and_stays_in_its_mount(home: Path) -> None:

@@ -84,6 +84,10 @@ class Attacher:
         self._rings = [(cpus[number // 2], role, ring.fd) for number, (role, ring) in enumerate(rings)]
         self._known: OrderedDict[tuple[int, int], None] = OrderedDict()
 
+    def has(self, pid: int, started: int) -> bool:
+        """Whether the process is attached to."""
+        return (pid, started) in self._known
+
     def attach(self, pid: int, started: int) -> list[int]:
         """Watches the process, of all whose threads none can map anything yet, as long as somebody keeps the
         descriptors. None at all: it is watched, or cannot be: another user's, or there are too few descriptors.
