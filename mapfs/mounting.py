@@ -23,7 +23,6 @@ import msgspec
 from mapfs import client
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
-from mapfs.fuse.finishing import await_end
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.ahead import parse_prefetch
@@ -40,7 +39,7 @@ from mapfs.views.summary import Summary, summarise
 _PR_SET_PDEATHSIG = 1
 _ANSWER = 10  # the descriptor by which a new interpreter answers
 _READY, _FAILED = b"ready", b"failed "
-_END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to end, but for those that its trace takes
+_END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to finish its trace
 
 
 class Mounted:
@@ -128,7 +127,7 @@ def mounted(
         try:
             yield Mounted(Path(where))
         finally:
-            _end(pid, where, settings["trace"])
+            _end(pid, where)
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -146,7 +145,7 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
         with os.fdopen(ours, "rb") as pipe:
             answer = pipe.read()
     except BaseException:  # Ctrl-C meanwhile
-        _end(pid, settings["mountpoint"], settings["trace"])
+        _end(pid, settings["mountpoint"])
         raise
     if answer == _READY:
         return pid
@@ -214,13 +213,13 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     os._exit(code)
 
 
-def _end(pid: int, where: str, trace: str | None) -> None:
+def _end(pid: int, where: str) -> None:
     """Ends the daemon, orderly where it can be done, and waits for it."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         pidfd = os.pidfd_open(pid)
         with os.fdopen(pidfd):
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            if not await_end(pidfd, trace, _END_WITHIN):
+            if not select.select([pidfd], [], [], _END_WITHIN)[0]:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 select.select([pidfd], [], [], _END_WITHIN)
         os.waitpid(pid, 0)
