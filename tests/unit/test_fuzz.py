@@ -93,6 +93,14 @@ def test_a_damaged_trace_is_read_or_refused(
         connection.close()
 
 
+def test_a_schema_of_which_sqlite_cannot_even_say_what_is_wrong_is_refused(whole: bytes, tmp_path: Path) -> None:
+    """Its message quotes what is no UTF-8, which sqlite3 fails to decode."""
+    path = tmp_path / "t.db"
+    path.write_bytes(whole.replace(b"link TEXT NOT NULL", b"link TEXT NOT \x80ULL"))
+    with pytest.raises(MapfsError, match="cannot be read: .* it is damaged, so record it anew"):
+        open_trace(str(path))
+
+
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
 COMMANDS = {
     "log": ["log", "{}"],
