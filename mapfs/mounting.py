@@ -23,6 +23,7 @@ import msgspec
 from mapfs import client
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
+from mapfs.fuse.finishing import await_end
 from mapfs.fuse.options import MountOptions
 from mapfs.sources import catalogue
 from mapfs.sources.ahead import parse_prefetch
@@ -39,7 +40,7 @@ from mapfs.views.summary import Summary, summarise
 _PR_SET_PDEATHSIG = 1
 _ANSWER = 10  # the descriptor by which a new interpreter answers
 _READY, _FAILED = b"ready", b"failed "
-_END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to finish its trace
+_END_WITHIN = 30.0  # seconds for the daemon to write back, to unmount and to end, but for those that its trace takes
 
 
 class Mounted:
@@ -127,7 +128,7 @@ def mounted(
         try:
             yield Mounted(Path(where))
         finally:
-            _end(pid, where)
+            _end(pid, where, settings["trace"])
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -145,7 +146,7 @@ def _start(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
         with os.fdopen(ours, "rb") as pipe:
             answer = pipe.read()
     except BaseException:  # Ctrl-C meanwhile
-        _end(pid, settings["mountpoint"])
+        _end(pid, settings["mountpoint"], settings["trace"])
         raise
     if answer == _READY:
         return pid
@@ -213,13 +214,13 @@ def _serve(files: Mapping[str, str | Source | DirectorySource], settings: dict[s
     os._exit(code)
 
 
-def _end(pid: int, where: str) -> None:
+def _end(pid: int, where: str, trace: str | None) -> None:
     """Ends the daemon, orderly where it can be done, and waits for it."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         pidfd = os.pidfd_open(pid)
         with os.fdopen(pidfd):
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            if not select.select([pidfd], [], [], _END_WITHIN)[0]:
+            if not await_end(pidfd, trace, _END_WITHIN):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 select.select([pidfd], [], [], _END_WITHIN)
         os.waitpid(pid, 0)

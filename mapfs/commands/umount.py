@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import threading
 from typing import Any
 
@@ -11,11 +10,12 @@ import click
 from mapfs.client import ask
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse import device
+from mapfs.fuse.finishing import await_end
 from mapfs.trace.reader import mount_stats
 from mapfs.trace.users import users_of
 
 _ANSWER_WITHIN = 2.0  # seconds for a mount to say who serves it; one that hangs is unmounted all the same
-_END_WITHIN = 60.0  # seconds for the daemon and its recorder to finish the trace
+_END_WITHIN = 60.0  # seconds in which the daemon and its recorder neither end nor write to the trace
 
 
 @click.command(short_help="End a mount: idle, busy, or left by a killed daemon.")
@@ -34,7 +34,7 @@ def _unmount(path: str, *, lazy: bool) -> None:
     if mounted.type != device.TYPE:
         raise UsageError(f"{path} is no mapfs mount but {mounted.type}; use umount {path}")
     with contextlib.ExitStack() as stack:
-        alive, servers = _servers(path, stack)
+        alive, servers, trace = _servers(path, stack)
         busy = _try(path, lazy=lazy, alive=alive)
         if busy and not lazy:
             users = ", ".join(user.name for user in users_of(mounted.device).users[:5]) or "some program"
@@ -43,7 +43,7 @@ def _unmount(path: str, *, lazy: bool) -> None:
             click.echo(f"{path} is detached; it ends with the last program that uses it")
             return
         for server in servers:
-            if not select.select([server], [], [], _END_WITHIN)[0]:
+            if not await_end(server, trace, _END_WITHIN, lambda said: click.echo(f"{path}: {said}", err=True)):
                 raise MountError(f"{path} is unmounted, but its daemon goes on; see mapfs doctor")
 
 
@@ -74,14 +74,15 @@ def _hurry(path: str) -> None:
     asker.join(_ANSWER_WITHIN)
 
 
-def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int]]:
-    """Whether somebody may still serve the mount, and descriptors of daemon and recorder, as far as they are known
-    here, which become readable when they end (pidfd_open(2))."""
+def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int], str | None]:
+    """Whether somebody may still serve the mount; descriptors of daemon and recorder, as far as they are known here,
+    which become readable when they end (pidfd_open(2)); and their trace.
+    """
     answer: list[dict[str, Any]] = []
 
     def ask() -> None:
         with contextlib.suppress(MapfsError):
-            answer.append(mount_stats(path))
+            answer.append(mount_stats(path, now=True))
 
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
@@ -95,7 +96,7 @@ def _servers(path: str, stack: contextlib.ExitStack) -> tuple[bool, list[int]]:
                 if _is_mapfs(pid):  # in another pid namespace the number means somebody else
                     found.append(os.pidfd_open(pid))
                     stack.callback(os.close, found[-1])
-    return bool(answer) or asker.is_alive(), found
+    return bool(answer) or asker.is_alive(), found, answer[0]["trace"] if answer else None
 
 
 def _is_mapfs(pid: int) -> bool:

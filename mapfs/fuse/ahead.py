@@ -6,7 +6,8 @@ page would cost a request. That wait is the window's, a millisecond or so with `
 module, so that nobody else waits for it. From then on a window is pushed while the thread goes through the one before.
 Between two windows one page is left out: that it is demanded says how far the thread has come, as the kernel's own
 read-ahead has it from a flag of a page. Windows double as long as the thread goes on behind them, and begin anew where
-it does not: then what was pushed was not wanted, and it takes more demands in a row until the next.
+it does not: then what was pushed was not wanted, and it takes more demands in a row until the next. The same where the
+evidence beyond the requests saw that most of it was passed by (`streams`, `passed`).
 
 A source that has to be waited for is another matter: its demand is answered at once, and the window is read meanwhile.
 
@@ -30,31 +31,19 @@ from mapfs.fuse.notifier import Notifier
 from mapfs.fuse.pressure import memory_is_short
 from mapfs.fuse.push import put, put_by
 from mapfs.fuse.splice import Splicer
+from mapfs.fuse.streams import Stream
 from mapfs.sources.base import Buffer, Source
 from mapfs.sources.coherency import Coherency
+from mapfs.trace.facts import HeldBackFact, PassedBy
 from mapfs.tree.filenodes import FileNode
 from mapfs.units import PAGE_SIZE, page_count
 
 _FIRST = 128 << 10  # bytes of the first window
-_RUN, _LONGEST_RUN = 4, 64  # demands in a row before something is pushed: at first, and after much that was in vain
-_NEAR = 32  # pages by which a demand may lie behind the last one, or its window, and still be the next
 _STREAMS = 64  # threads that are followed in one file
 _PIECE = 512 << 10  # bytes that one thread pushes of a window, at the least
 _LOOK_EVERY = 1.0  # seconds between two looks at the memory
 
 Answer = Callable[[Demand, Buffer], None]
-
-
-@dataclass(slots=True)
-class _Stream:
-    """How one thread goes through a file. In pages."""
-
-    last: int = 0  # where its last demand ended
-    next: int = 0  # the page whose demand is waited for: all before it were demanded, pushed, or are being pushed
-    end: int = 0  # where the window behind that page ends; not behind it: there is none
-    run: int = 0
-    needed: int = _RUN
-    window: int = 0  # the size of the last one, 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +59,7 @@ class _Held:
 class _Window:
     """Pages that are being pushed. Then `held` is answered, and `then` is pushed."""
 
-    stream: _Stream
+    stream: Stream
     pages: range
     waits: bool = False  # whether a source that takes time is waited for: then no demand is held
     held: _Held | None = None
@@ -86,7 +75,7 @@ class Follower:
         self.node = node
         self._ahead = ahead
         self._limit = max(1, limit // PAGE_SIZE)
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._lock = threading.Lock()
         self._pushed: _Window | None = None  # there is one at a time
 
@@ -139,6 +128,16 @@ class Follower:
         if window.held is not None:
             window.held.answer(window.held.demand, window.held.data)
 
+    def passed(self, found: PassedBy) -> bool:
+        """Evidence saw what a thread left untouched. Whether it is held back for that."""
+        with self._lock:
+            stream = self._streams.get(found.tid)
+            if stream is None or not stream.hold_back(found.first):
+                return False
+            if self._pushed is not None and self._pushed.stream is stream:
+                self._pushed.then, stream.end = range(0), 0
+            return True
+
     def _push(self, window: _Window) -> bool:
         """Begins with it, where it has pages; whether a demand is held for it."""
         if not window.pages:
@@ -147,38 +146,28 @@ class Follower:
         self._ahead.push(self, window)
         return window.held is not None
 
-    def _reached(self, demand: Demand) -> tuple[_Stream | None, int]:
+    def _reached(self, demand: Demand) -> tuple[Stream | None, int]:
         """The stream of `demand`, if it has come to where something is to be pushed; and the page behind the demand."""
         first = demand.offset // PAGE_SIZE
         end = page_count(demand.offset + demand.size)
         stream = self._streams.pop(demand.tid, None)
         if stream is None:
-            stream = _Stream()
+            reached, stream = False, Stream(end, end)
             if len(self._streams) >= _STREAMS:
                 self._streams.pop(next(iter(self._streams)))  # the one that was silent for longest
-        elif stream.last <= first <= stream.next + _NEAR:
-            stream.run += 1
-            if stream.window and first >= stream.next:  # else its pages are not there yet
-                stream.needed = max(_RUN, stream.needed // 2)
         else:
-            if stream.window:  # it did not get to the end of what was pushed
-                stream.needed = min(_LONGEST_RUN, stream.needed * 2)
-            stream.run = stream.window = stream.next = stream.end = 0
+            reached = stream.demands(first, end)
         self._streams[demand.tid] = stream
-        stream.last = end
-        if end <= stream.next:
-            return None, end
-        stream.next = max(end, stream.end)
-        if stream.run < stream.needed or self.node.writers or not self._ahead.room:
+        if not reached or self.node.writers or not self._ahead.room:
             return None, end
         return stream, end
 
-    def _window(self, stream: _Stream, start: int) -> range:
+    def _window(self, stream: Stream, start: int) -> range:
         """The next window, from the page `start` on; empty at the end of the file."""
-        stream.window = min(self._limit, stream.window * 2 or max(1, _FIRST // PAGE_SIZE))
-        return range(start, max(start, min(page_count(self.node.size), start + stream.window)))
+        size = stream.grow(start, max(1, _FIRST // PAGE_SIZE), self._limit)
+        return range(start, max(start, min(page_count(self.node.size), start + size)))
 
-    def _behind(self, stream: _Stream) -> range:
+    def _behind(self, stream: Stream) -> range:
         """The next window, behind the page that is waited for."""
         window = self._window(stream, stream.next + 1)
         stream.end = max(stream.end, window.stop)
@@ -193,11 +182,15 @@ def _at_hand(source: Source, offset: int, size: int) -> bool:
 
 
 class Ahead:
-    """Pushes windows, in one mount. `default` is the limit, bytes, of files whose spec does not say; 0: none."""
+    """Pushes windows, in one mount. `default` is the limit, bytes, of files whose spec does not say; 0: none. `tell` is
+    told of what is held back.
+    """
 
-    def __init__(self, notifier: Notifier, default: int) -> None:
+    def __init__(self, notifier: Notifier, default: int, tell: Callable[[HeldBackFact], object]) -> None:
         self._notifier = notifier
         self._default = default
+        self._tell = tell
+        self._followers: dict[int, Follower] = {}  # by inode
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._own = threading.local()
@@ -210,12 +203,21 @@ class Ahead:
         if limit and node.ahead is None and node.terms.coherency is not Coherency.PASSTHROUGH:
             if not self._threads:
                 self._start()
-            node.ahead = Follower(self, node, limit)
+            node.ahead = self._followers[node.inode] = Follower(self, node, limit)
 
     def released(self, node: FileNode) -> None:
         """A handle of `node` went."""
         if not node.opens:
             node.ahead = None
+            self._followers.pop(node.inode, None)
+
+    def passed(self, found: PassedBy) -> None:
+        """The recorder saw that most of what was pushed for a thread was touched by nobody. It may be late, or be told
+        of a file that nobody has open any more.
+        """
+        follower = self._followers.get(found.inode)
+        if follower is not None and follower.passed(found):
+            self._tell(HeldBackFact(follower.node.trace_id, 1, found.pushed, found.untouched))
 
     @property
     def room(self) -> bool:

@@ -15,6 +15,7 @@ from mapfs.fuse import wire
 from mapfs.fuse.demand import Demand
 from mapfs.fuse.link import Link
 from mapfs.fuse.pager import Pagers
+from mapfs.fuse.prompt import Prompt
 from mapfs.tree.control import Session
 
 _LOOK_AGAIN = 0.1  # seconds between two looks at a thread that a signal came for
@@ -23,12 +24,16 @@ _LOOK_AGAIN = 0.1  # seconds between two looks at a thread that a signal came fo
 class Bridge:
     """The outlet of the pagers of one mount. `ended` is told, on the trio thread, why the data plane ended."""
 
-    def __init__(self, sessions: Mapping[int, Session], ended: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, sessions: Mapping[int, Session], prompt: Prompt, ended: Callable[[BaseException | None], None]
+    ) -> None:
         self._sessions = sessions
+        self._prompt = prompt
         self._ended = ended
         self._reads: dict[int, trio.CancelScope] = {}
         self._link: Link | None = None
         self._closed = False
+        self.at_hand = self.relayed = 0  # requests that were answered by `prompt`, and those that libfuse was given
 
     def open(self, link: Link, pagers: Pagers, nursery: trio.Nursery) -> None:
         """Called on the trio thread, before the threads of `link` and `pagers` start."""
@@ -48,9 +53,16 @@ class Bridge:
 
     # on the threads of the data plane
 
+    def prompt(self, message: memoryview, opcode: int) -> tuple[bytes, int] | None:
+        """The answer to a request for names that is at hand."""
+        answer = self._prompt.answer(message, opcode)
+        self.at_hand += answer is not None
+        return answer
+
     def forward(self, message: memoryview, opcode: int, unique: int) -> None:
         """A request for libfuse."""
         assert self._link is not None
+        self.relayed += 1
         self._link.forward(message, opcode, unique)
 
     def relays(self, unique: int) -> bool:

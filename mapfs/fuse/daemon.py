@@ -8,7 +8,6 @@ is unmounted, a signal comes, or a thread fails. What was made is unmade in the 
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -30,10 +29,12 @@ from mapfs.fuse.operations import Operations
 from mapfs.fuse.options import MountOptions
 from mapfs.fuse.pager import Pagers
 from mapfs.fuse.passthrough import Passthrough
+from mapfs.fuse.prompt import Prompt
 from mapfs.fuse.sessions import RecorderSessions
 from mapfs.fuse.settling import Settling
 from mapfs.fuse.shortage import Shortage
-from mapfs.fuse.system import abort, extend_readahead, keep_descriptors, raise_descriptor_limit
+from mapfs.fuse.system import abort, extend_readahead, keep_descriptors, prepare_interpreter, raise_descriptor_limit
+from mapfs.fuse.turn import Turn
 from mapfs.fuse.warm import warming
 from mapfs.fuse.watching import Watching
 from mapfs.trace.evidence import tiers
@@ -48,7 +49,6 @@ from mapfs.tree.filenodes import FileNode
 from mapfs.tree.tree import Tree
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
 _READY_WITHIN = 10.0
 _FLUSH_EVERY = 1.0  # seconds
 
@@ -69,8 +69,7 @@ class Mount:
         self.complete = True  # whether log and trace have every event
         self._sinks = sinks
         self._ready = ready
-        self._tell_stopping = stopping
-        self._warn = warn
+        self._tell_stopping, self._warn = stopping, warn
         self._shortage = Shortage(warn)
         self._path = options.mountpoint
         self._started = time.monotonic()
@@ -103,10 +102,11 @@ class Mount:
             stack.callback(tree.close)
             recorder.start()
             ring.filling = recorder.hurry
-            sys.setswitchinterval(_SWITCH_INTERVAL)
-            self._assemble(tree, ring, recorder, stack)
+            prepare_interpreter()
+            turn = Turn()
+            self._assemble(tree, ring, recorder, turn, stack)
             try:
-                trio.run(self._serve)
+                trio.run(self._serve, instruments=[turn])
             except ExceptionGroup as error:
                 raise first(error) from error
         if self._failure is not None:
@@ -117,9 +117,10 @@ class Mount:
 
     # putting the parts together
 
-    def _assemble(self, tree: Tree, ring: Ring, recorder: RecorderProcess, stack: contextlib.ExitStack) -> None:
-        self._tree = tree
-        self._recorder, self._facts, self._hurry = recorder, recorder.facts, recorder.hurry
+    def _assemble(
+        self, tree: Tree, ring: Ring, recorder: RecorderProcess, turn: Turn, stack: contextlib.ExitStack
+    ) -> None:
+        self._tree, self._recorder, self._facts, self._hurry = tree, recorder, recorder.facts, recorder.hurry
         self._threads = Threads(recorder.facts.send, self._shortage.met)
         stack.callback(self._threads.close)
         wanted = self.options.evidence if self._own else tiers.REQUESTS_ALONE
@@ -127,9 +128,9 @@ class Mount:
         stack.callback(self._watching.close)
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
-        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry)
         self._notifier = Notifier(ring)
-        self._ahead = Ahead(self._notifier, self.options.prefetch)
+        self._ahead = ahead = Ahead(self._notifier, self.options.prefetch, recorder.facts.send)
+        self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry, ahead.passed)
         self._settling = Settling(self._path, self._notifier, answers)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
@@ -141,19 +142,20 @@ class Mount:
             tree, self._files, self._threads, answers, ring, self._notifier, self._watcher, self._watching.opening,
             self._opened, self._released, self._shortage,
         )  # fmt: skip
-        self._bridge = Bridge(self._operations.sessions, self._ended)
+        prompt = Prompt(turn, tree, self._files, self._operations, self._watching.seen)
+        self._bridge = Bridge(self._operations.sessions, prompt, self._ended)
         recorder.facts.send(self.options.fact(self._path, self._watching.tier))
         stack.callback(self._unmount)
         if self._own:
             self._mount_own(ring, answers)
         else:
-            self._mount_plain()
+            self._start_session(self._path, set(self.options.for_fuse()))
+            self._find_device()
         self._control.hide(self._st_dev)
         os.umask(0)  # a client's own umask was taken off by the kernel already
 
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
         descriptor = device.mount(self._path, self.options.for_fuse())
-        self._mounted = True
         self._find_device()
         self._watching.start(self._st_dev)
         self._notifier.open(descriptor)
@@ -163,11 +165,6 @@ class Mount:
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options, self._shortage)
 
-    def _mount_plain(self) -> None:
-        self._start_session(self._path, set(self.options.for_fuse()))
-        self._mounted = True
-        self._find_device()
-
     def _start_session(self, path: str, options: set[str]) -> None:
         try:
             pyfuse3.init(self._operations, path, options)
@@ -176,6 +173,7 @@ class Mount:
         self._session = True
 
     def _find_device(self) -> None:
+        self._mounted = True
         here = device.mounted_at(self._path)
         self._st_dev = here.device if here else -1
 
@@ -204,6 +202,8 @@ class Mount:
             "waiting_demands": pagers.waiting if pagers else 0,
             "open_handles": len(self._files.handles),
             "control_reads": self._bridge.reads,
+            "names_at_hand": self._bridge.at_hand,
+            "relayed": self._bridge.relayed,
             "watched_files": self._watcher.count,
             "warm_planned": self._control.warmer.planned,
             "warm_pushed": self._control.warmer.pushed,
@@ -246,9 +246,8 @@ class Mount:
             return
         keep_descriptors()
         self._answered = True
-        link = self._link
-        if link is not None and link.init is not None:
-            extend_readahead(self._st_dev, self.options.readahead, link.init.max_readahead, self._warn)
+        if self._link is not None and self._link.init is not None:
+            extend_readahead(self._st_dev, self.options.readahead, self._link.init.max_readahead, self._warn)
         async with warming(self.options, self._control.warmer, self._path, self._warn):
             self._ready(self._tree)
 
@@ -259,7 +258,7 @@ class Mount:
             await trio.sleep(_FLUSH_EVERY)
 
     async def _attend_recorder(self) -> None:
-        await self._sessions.tell()
+        await self._sessions.attend()
         if (name := self._recorder.killed_by()) is not None:
             self._warn(f"the recorder was killed ({name}): log and trace end here; the mount goes on without them")
 

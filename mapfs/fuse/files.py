@@ -91,8 +91,8 @@ class Files:
         else:
             self._last_id += 1
             told = self._last_id
-        spec = printable(node.spec or "")[:_MOST_SPEC]
         if known is None or (known.id, known.inode, known.version) != (told, node.inode, version):
+            spec = printable(node.spec or "")[:_MOST_SPEC]
             fact = FileFact(told, node.inode, path, spec, node.size, node.generation, time.monotonic_ns())
             self._learned(msgspec.structs.replace(fact, version=version_text(node.version)))
         node.trace_id = told

@@ -79,7 +79,11 @@ class Leading(ABC):
             opcode, unique, tid, handle, offset, size, flags = take_apart(buffer)
             if opcode != wire.READ:
                 if opcode not in wire.OF_BYTES:
-                    self._relay(view[:length], opcode, unique, handle)
+                    if self._relay(view[:length], opcode, unique, handle):
+                        idling.since = 0
+                        answers += 1
+                        if tid and not answers % EACH:
+                            idling.judge(tid)
                 elif (demand := self._taken(view[:length], opcode)) and self._hand_over(demand):
                     return demand
                 continue
@@ -163,14 +167,20 @@ class Leading(ABC):
         """Answers the request `unique` with `data`, or with the errno `number`."""
         reply.send(self._device, unique, data, number)
 
-    def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> None:
-        """What is not a READ. `first` is the first number of its body: of INTERRUPT, the request's."""
+    def _relay(self, message: memoryview, opcode: int, unique: int, first: int) -> bool:
+        """What is not of bytes; whether it was answered. `first` is the first number of its body: of INTERRUPT, the
+        request's.
+        """
         if opcode in wire.REFUSED:
             self.reply(unique, b"", wire.REFUSED[opcode])
-            return
+            return True
         if opcode != wire.INTERRUPT:
+            answer = self._outlet.prompt(message, opcode)
+            if answer is not None:
+                self.reply(unique, *answer)
+                return True
             self._forward(message, opcode, unique)
-            return
+            return False
         demand = self._inflight.get(first)
         if demand is not None:
             # an error would be SIGBUS for a thread that lives on: only one that is being killed gets it
@@ -180,6 +190,7 @@ class Leading(ABC):
             self._forward(message, opcode, unique)
         else:
             self._outlet.cancel_control(first)
+        return False
 
     def _forward(self, message: memoryview, opcode: int, unique: int) -> None:
         self._outlet.forward(message, opcode, unique)

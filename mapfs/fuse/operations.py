@@ -18,6 +18,7 @@ from mapfs.fuse import wire
 from mapfs.fuse.clients import may_command
 from mapfs.fuse.demand import Answers, Demand, checked, perform
 from mapfs.fuse.files import Files
+from mapfs.fuse.listing import Listings
 from mapfs.fuse.live import Watcher
 from mapfs.fuse.naming import Naming, refused, resized, waiting
 from mapfs.fuse.notifier import Notifier
@@ -65,9 +66,9 @@ class Operations(Naming):
         self._ring = ring
         self._watcher = watcher
         self._opening = opening
-        self._opened = opened
-        self._released = released
-        self._listings: dict[int, tuple[DirectoryNode, list[bytes]]] = {}
+        self.opened = opened
+        self.released = released
+        self.listings = Listings(files.new_handle)
 
     # names and attributes
 
@@ -110,17 +111,21 @@ class Operations(Naming):
     async def opendir(self, inode: int, ctx: Any) -> int:
         directory = self._directory(inode)
         names = await waiting(directory.names) if directory.slow else directory.names()
-        handle = self._files.new_handle()
-        self._listings[handle] = (directory, names)
-        return handle
+        return self.listings.add(directory, names)
 
     @translated
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        directory, names = self._listings[fh]
+        listing = self.listings[fh]
+        directory = listing.directory
+        if listing.due(start_id):
+            listing.read(await waiting(directory.names) if directory.slow else directory.names())
+        listing.given()
+        names = listing.names or []
         for position in range(start_id, len(names)):
             try:
                 node, entry = await self._look_up(directory, names[position])
             except OSError:  # removed since the directory was opened, or hidden
+                listing.incomplete()
                 continue
             made = await self._attributes(node, entry)
             if not pyfuse3.readdir_reply(token, names[position], made, position + 1):
@@ -131,10 +136,10 @@ class Operations(Naming):
 
     @translated
     async def releasedir(self, fh: int) -> None:
-        self._listings.pop(fh, None)
+        self.listings.remove(fh)
 
     def _listed(self, fh: int) -> DirectoryNode:
-        return self._listings[fh][0]
+        return self.listings[fh].directory
 
     @translated
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
@@ -186,9 +191,13 @@ class Operations(Naming):
         self.sessions[handle] = session
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
 
-    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
+    def opening(self, tid: int) -> None:
+        """The thread `tid` waits for a file to be opened."""
         self._opening(tid)
         self._threads.recheck(tid)
+
+    async def _open(self, node: FileNode, flags: int, tid: int) -> pyfuse3.FileInfo:
+        self.opening(tid)
         writing = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
         live = node.terms.coherency is Coherency.LIVE
         if node.removed:
@@ -214,14 +223,14 @@ class Operations(Naming):
             if writing:
                 node.pushing.release()
         try:
-            self._opened(node)
+            self.opened(node)
             if flags & os.O_TRUNC:
                 await waiting(resized, node, 0)
             if live and idle:
                 await waiting(self._watcher.check, node)
         except BaseException:
             self._files.release(handle)
-            self._released(node)
+            self.released(node)
             raise
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=keep)
 
@@ -298,4 +307,4 @@ class Operations(Naming):
             session.close()
         elif (file := self._files.handles.get(fh)) is not None:
             self._files.release(fh)
-            self._released(file.node)
+            self.released(file.node)

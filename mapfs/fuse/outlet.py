@@ -8,6 +8,9 @@ from mapfs.fuse.demand import Demand
 class Outlet(Protocol):
     """Where a pager hands what is not its own. Called from pager threads; must not wait."""
 
+    def prompt(self, message: memoryview, opcode: int) -> tuple[bytes, int] | None:
+        """The body of the reply to a request for names, and its errno, where both are at hand. None: forward it."""
+
     def forward(self, message: memoryview, opcode: int, unique: int) -> None:
         """A request for libfuse."""
 

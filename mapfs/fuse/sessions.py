@@ -9,7 +9,16 @@ from collections.abc import Callable
 
 import trio
 
-from mapfs.trace.facts import DaemonFact, DaemonValues, EventsWanted, FactSender, MetricsWanted, StatsWanted
+from mapfs.trace.facts import (
+    ASK,
+    DaemonFact,
+    DaemonValues,
+    EventsWanted,
+    FactSender,
+    MetricsWanted,
+    PassedBy,
+    StatsWanted,
+)
 
 _ANSWER_WITHIN = 10.0  # seconds; the recorder is another process, which may be stopped
 
@@ -62,32 +71,47 @@ class BytesSession(ReadSession):
 
 
 class RecorderSessions:
-    """Opens sessions. `daemon` gives what the daemon itself adds to the statistics, `hurry` urges the recorder on."""
+    """Opens sessions. `daemon` gives what the daemon itself adds to the statistics, `hurry` urges the recorder on,
+    `passed` is given what the recorder saw of pages that were pushed.
+    """
 
-    def __init__(self, facts: FactSender, daemon: Callable[[], DaemonValues], hurry: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        facts: FactSender,
+        daemon: Callable[[], DaemonValues],
+        hurry: Callable[[], None],
+        passed: Callable[[PassedBy], object],
+    ) -> None:
         self._facts = facts
         self._daemon = daemon
         self._hurry = hurry
+        self._passed = passed
 
     async def events(self, now: bool) -> PipeSession:
         """The events that are still in the ring and, unless the client wants to wait for none, what follows."""
         return PipeSession(self._ask(lambda: EventsWanted(follow=not now)))
 
     async def stats(self, now: bool) -> BytesSession:
-        """The statistics up to this moment. Raises OSError (EIO) where the recorder does not answer."""
-        return await self._complete(lambda: StatsWanted(self._daemon()))
+        """The statistics up to this moment, unless the client wants to wait for none. Raises OSError (EIO) where the
+        recorder does not answer.
+        """
+        return await self._complete(lambda: StatsWanted(self._daemon(), now))
 
     async def metrics(self, now: bool) -> BytesSession:
         """The same in the Prometheus text format."""
-        return await self._complete(lambda: MetricsWanted(self._daemon()))
+        return await self._complete(lambda: MetricsWanted(self._daemon(), now))
 
-    async def tell(self) -> None:
-        """Tells the recorder what the daemon knows, each time that it asks, until it has ended."""
+    async def attend(self) -> None:
+        """Hears the recorder until it has ended: tells it what the daemon knows, each time that it asks."""
         while True:
             await trio.lowlevel.wait_readable(self._facts.fileno())
-            if not self._facts.asked():
+            said = self._facts.heard()
+            if said is None:
                 return
-            self._facts.send(DaemonFact(self._daemon()))
+            if isinstance(said, PassedBy):
+                self._passed(said)
+            elif said == ASK:
+                self._facts.send(DaemonFact(self._daemon()))
 
     async def _complete(self, fact: Callable[[], StatsWanted | MetricsWanted]) -> BytesSession:
         """All that the recorder writes. Raises OSError (EIO) where it does not answer."""

@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import resource
+import sys
 from collections.abc import Callable
 
 _MNT_FORCE = 1  # umount(2)
+_SWITCH_INTERVAL = 50e-6  # seconds; the control plane delays a pager by no more than that
 _KEPT = 16  # descriptors that unmounting takes: fusermount3 is started with pipes
 
 
@@ -22,6 +25,14 @@ def abort(st_dev: int, path: str | None = None) -> None:
     except OSError:
         if path is not None:
             ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
+
+
+def prepare_interpreter() -> None:
+    """What keeps threads waiting for each other is kept short; what was made so far, and stays, is not looked through
+    for garbage again and again, which stops all threads for tens of ms.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.freeze()
 
 
 def raise_descriptor_limit() -> None:

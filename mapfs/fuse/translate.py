@@ -10,12 +10,14 @@ import pyfuse3
 import trio
 
 from mapfs.errors import errno_of
+from mapfs.fuse import wire
 from mapfs.fuse.shortage import Shortage
 from mapfs.sources.base import Entry
 from mapfs.tree.nodes import Node
 from mapfs.units import PAGE_SIZE
 
 log = logging.getLogger("mapfs")
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -61,6 +63,36 @@ def attributes(node: Node, entry: Entry) -> pyfuse3.EntryAttributes:
     made.st_nlink = entry.nlink
     made.st_uid, made.st_gid, made.st_rdev = entry.uid, entry.gid, entry.rdev
     made.st_size, made.st_blksize = entry.size, PAGE_SIZE
-    made.st_blocks = -(-entry.size // 512) if entry.blocks is None else entry.blocks
+    made.st_blocks = _blocks(entry)
     made.st_atime_ns, made.st_mtime_ns, made.st_ctime_ns = entry.atime_ns, entry.mtime_ns, entry.ctime_ns
     return made
+
+
+def packed_entry(node: Node, entry: Entry) -> bytes:
+    """`entry` as the reply to LOOKUP has it (fuse_entry_out)."""
+    seconds, rest = _split(node.timeout)
+    return wire.TIMEOUTS.pack(node.inode, 0, seconds, seconds, rest, rest) + _packed(node, entry)
+
+
+def packed_attributes(node: Node, entry: Entry) -> bytes:
+    """`entry` as the reply to GETATTR has it (fuse_attr_out)."""
+    return wire.ATTR_TIMEOUT.pack(*_split(node.timeout), 0) + _packed(node, entry)
+
+
+def _packed(node: Node, entry: Entry) -> bytes:
+    (atime, atime_ns), (mtime, mtime_ns), (ctime, ctime_ns) = (
+        divmod(time, 10**9) for time in (entry.atime_ns, entry.mtime_ns, entry.ctime_ns)
+    )
+    return wire.ATTR.pack(
+        node.inode, entry.size, _blocks(entry), atime & _U64, mtime & _U64, ctime & _U64, atime_ns, mtime_ns, ctime_ns,
+        entry.mode, entry.nlink, entry.uid, entry.gid, entry.rdev & _U32, PAGE_SIZE, 0,
+    )  # fmt: skip
+
+
+def _split(timeout: float) -> tuple[int, int]:
+    """Seconds, and the ns beyond them."""
+    return int(timeout), int(timeout % 1 * 1e9)
+
+
+def _blocks(entry: Entry) -> int:
+    return -(-entry.size // 512) if entry.blocks is None else entry.blocks

@@ -6,6 +6,7 @@ keeps the rules: never a file that is open for writing, never bytes that were re
 """
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -27,10 +28,12 @@ from mapfs.sources.base import Buffer
 from mapfs.sources.coherency import Coherency
 from mapfs.trace.plan import Plan, PlannedFile, Read, difference, reads_of, version_text
 from mapfs.tree.filenodes import FileNode
+from mapfs.tree.mirrored import MirrorDirectory
 from mapfs.units import PAGE_SIZE, page_count
 
 _READERS = 8
 _LARGEST = (4 << 20) // PAGE_SIZE  # pages of one read
+_MOST_NAMES = 10_000  # of one directory
 _SHORT = "memory is short"
 
 
@@ -188,6 +191,25 @@ class Warmer:
                 inodes.append(None)
         return inodes
 
+    def directories(self, inodes: Sequence[int | None]) -> list[bytes]:
+        """On the way to files of a plan, by path in the mount, those whose names are at hand. On the trio thread."""
+        found = set()
+        for inode in inodes:
+            with contextlib.suppress(MapfsError, OSError):
+                node = self._find(inode).parent if inode is not None else None
+                while isinstance(node, MirrorDirectory) and node.mirror.prompt is not None:
+                    found.add(node.path())
+                    node = node.parent
+        return sorted(found)
+
+    def list_names(self, mountpoint: str, directories: Sequence[bytes]) -> None:
+        """Has the kernel keep what these have in them: a program looks for more there than what it then reads. Called
+        on a thread that may wait, while the mount answers.
+        """
+        for directory in directories:
+            with contextlib.suppress(OSError), os.scandir(os.path.join(os.fsencode(mountpoint), directory)) as names:
+                deque(itertools.islice(names, _MOST_NAMES), maxlen=0)
+
     async def run(self, plan: Plan, inodes: Sequence[int | None], warn: Callable[[str], None]) -> None:
         """Pushes all of `plan`, and warns of what cannot be."""
         self.planned = plan.pages
@@ -224,13 +246,14 @@ async def warming(
     if plan is None:
         yield
         return
-    inodes = await waiting(warmer.look_up, mountpoint, plan)  # before the mount may lose its name (mapfs run)
+    inodes = await waiting(warmer.look_up, mountpoint, plan)
+    if not options.warm_first:
+        yield
+    await warmer.run(plan, inodes, warn)
+    # last of all, since the kernel takes names for what they are for a moment only
+    await waiting(warmer.list_names, mountpoint, warmer.directories(inodes))
     if options.warm_first:
-        await warmer.run(plan, inodes, warn)
-        yield
-    else:
-        yield
-        await warmer.run(plan, inodes, warn)
+        yield  # from now on the mount may lose its name (mapfs run)
 
 
 class _telling(contextlib.AbstractContextManager[None]):  # noqa: N801 -- used as a function

@@ -42,6 +42,13 @@ class Watching:
             fact = RingsFact(device, [role for role, _ in some], [ring.size for _, ring in some])
             self._sender.send(fact, tuple(ring.fd for _, ring in some))
 
+    def seen(self, tid: int) -> bool:
+        """Whether `opening` has nothing to find out: that looks at a process, which may be waiting for a page."""
+        if self.tier == tiers.REQUESTS_ALONE:
+            return True
+        process = self._threads.seen(tid)
+        return process is not None and (self._attacher is None or self._attacher.has(*process))
+
     def opening(self, tid: int) -> None:
         """The thread `tid` is blocked in open(2): its process cannot have mapped the file yet, and is certain to be in
         /proc, which it may not be any more when a sample names it.

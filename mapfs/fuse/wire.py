@@ -14,12 +14,18 @@ from typing import NamedTuple
 
 from mapfs.sources.base import Buffer
 
+LOOKUP = 1
 FORGET = 2
+GETATTR = 3
+READLINK = 5
 OPEN = 14
 READ = 15
 WRITE = 16
+RELEASE = 18
 FLUSH = 25
 INIT = 26
+OPENDIR = 27
+RELEASEDIR = 29
 CREATE = 35
 INTERRUPT = 36
 IOCTL = 39
@@ -52,11 +58,16 @@ LSEEK_OUT = struct.Struct("=Q")
 INVALIDATE_OUT = struct.Struct("=Qqq")  # nodeid offset length; a negative offset: the attributes alone
 INVALIDATE_ENTRY_OUT = struct.Struct("=QII")  # parent, length of the name, flags; the name and a NUL follow
 STORE_OUT = struct.Struct("=QQII")  # nodeid offset size padding; the data follows
+OPEN_IN = struct.Struct("=II")  # flags open_flags
 OPEN_OUT = struct.Struct("=QIi")  # fh open_flags backing_id
+TIMEOUTS = struct.Struct("=QQQQII")  # fuse_entry_out: nodeid generation entry_valid attr_valid, and both their ns
+ATTR_TIMEOUT = struct.Struct("=QII")  # fuse_attr_out: attr_valid, its ns, dummy
+# ino size blocks atime mtime ctime, their ns, mode nlink uid gid rdev blksize flags; behind one of the two before
+ATTR = struct.Struct("=QQQQQQIIIIIIIIII")
 WRITE_CACHE = 1 << 0  # write_flags: written back from the page cache, by the kernel; pid names nobody
 _AUTO_INVAL_DATA, _EXPLICIT_INVAL_DATA, _INIT_EXT = 1 << 12, 1 << 25, 1 << 30  # flags of INIT
 _PASSTHROUGH = 1 << 5  # of flags2: bit 37 of all
-_OPEN_KEEP_CACHE, _OPEN_PASSTHROUGH = 1 << 1, 1 << 7
+OPEN_KEEP_CACHE, OPEN_CACHE_DIR, _OPEN_PASSTHROUGH = 1 << 1, 1 << 3, 1 << 7
 INTERRUPT_IN = struct.Struct("=Q")  # unique of the request that is not wanted any more
 REPLY = struct.Struct("=IiQ")  # len -errno unique
 INIT_OUT = struct.Struct("=IIIIHHIIHHIIH")
@@ -162,7 +173,7 @@ def correct_open_reply(reply: memoryview, backing_id: int, *, at: int) -> None:
     `at` is where fuse_open_out begins in the body. From include/uapi/linux/fuse.h: FOPEN_PASSTHROUGH.
     """
     handle, flags, _ = OPEN_OUT.unpack_from(reply, REPLY.size + at)
-    OPEN_OUT.pack_into(reply, REPLY.size + at, handle, flags & ~_OPEN_KEEP_CACHE | _OPEN_PASSTHROUGH, backing_id)
+    OPEN_OUT.pack_into(reply, REPLY.size + at, handle, flags & ~OPEN_KEEP_CACHE | _OPEN_PASSTHROUGH, backing_id)
 
 
 def notification(code: int, *parts: Buffer) -> tuple[Buffer, ...]:

@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from mapfs.errors import MapfsError, MountError, UsageError
 from mapfs.fuse.device import mounted_at, unmount
+from mapfs.fuse.finishing import await_end
 from mapfs.fuse.options import MountOptions
 from mapfs.running.descriptors import keep_only
 
 _READY, _FAILED = b"ready", b"failed "
-_END_WITHIN = 30.0  # seconds for a daemon that is told to end
+_END_WITHIN = 30.0  # seconds for a daemon that is told to end, but for those that its trace takes
 _END_ALONE_WITHIN = 5.0  # seconds for one whose mount ended: a signal would cut its end short
 _ANSWER = 3
 
@@ -82,10 +83,10 @@ class Server:
     def close(self, *, leave: bool = False) -> None:
         """Ends the daemon, unless it is to be left to those who still use the mount."""
         if not leave and self._detached:
-            select.select([self._pidfd], [], [], _END_ALONE_WITHIN)
+            await_end(self._pidfd, self.trace, _END_ALONE_WITHIN)
         if not self.ended and not leave:
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
-            if not select.select([self._pidfd], [], [], _END_WITHIN)[0]:
+            if not await_end(self._pidfd, self.trace, _END_WITHIN):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             if mounted_at(self.mountpoint) is not None:

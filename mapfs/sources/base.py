@@ -205,9 +205,19 @@ class DirectorySource(ABC):
     def open(self, path: bytes) -> Source:
         """The bytes of the regular file at `path`."""
 
+    def listed(self, path: bytes) -> Entry:
+        """`entry` of the directory at `path`, whose names may be asked for: else PermissionError."""
+        return self.entry(path)
+
     def readlink(self, path: bytes) -> bytes:
         """Where the symbolic link at `path` points."""
         raise FileNotFoundError(path)
+
+    def prompt(self) -> "DirectorySource | None":
+        """The same directory as one that never waits: its calls raise BlockingIOError where they would have to. None
+        where they always would. It is closed with this one, and asked for no names.
+        """
+        return None
 
     def hide(self, device: int) -> None:
         """Shows nothing of the filesystem with this st_dev: the mount itself, which would wait for itself."""

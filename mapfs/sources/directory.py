@@ -12,10 +12,15 @@ import stat
 from mapfs.errors import SourceError, of_path
 from mapfs.sources.backing import DescriptorSource
 from mapfs.sources.base import DirectorySource, Entry, Source
-from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath
+from mapfs.sources.openat2 import filesystem_of_mount, mount_id, open_beneath, open_cached
 from mapfs.sources.spec import Spec, is_set
 
 _OWN_TYPE = "fuse.mapfs"
+#: Of what needs no block device, those whose stat(2) asks nobody (/proc/filesystems). An overlay over a server, which
+#: would, is not told apart.
+_LOCAL = frozenset({"tmpfs", "ramfs", "overlay", "btrfs", "zfs", "bcachefs"})
+_SHARED = frozenset({"fuseblk", "gfs2", "ocfs2"})  # of those with a block device, whose stat(2) asks somebody
+_IN_INODE = 60  # bytes of a link's target from which on a filesystem may keep it elsewhere (ext4)
 
 
 class BackingDirectory(DirectorySource):
@@ -39,6 +44,13 @@ class BackingDirectory(DirectorySource):
         finally:
             os.close(fd)
 
+    def listed(self, path: bytes) -> Entry:
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return Entry.of_stat(os.fstat(fd))
+        finally:
+            os.close(fd)
+
     def open(self, path: bytes) -> Source:
         fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -52,6 +64,15 @@ class BackingDirectory(DirectorySource):
             return os.readlink(b"", dir_fd=fd)
         finally:
             os.close(fd)
+
+    def prompt(self) -> DirectorySource | None:
+        if not _is_local(self.root):
+            return None
+        try:
+            os.close(open_cached(self.root, b"", os.O_PATH))
+        except OSError:  # no such call, or not yet
+            return None
+        return _Prompt(self.root)
 
     def hide(self, device: int) -> None:
         self._hidden.add(device)
@@ -76,6 +97,41 @@ class BackingDirectory(DirectorySource):
         finally:
             os.close(probe)
         return open_beneath(self.root, path, flags)
+
+
+class _Prompt(BackingDirectory):
+    """As far as the kernel has it in memory, and in the mount of the root alone."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+
+    def close(self) -> None:
+        """The root is not its own."""
+
+    def readlink(self, path: bytes) -> bytes:
+        if self.entry(path).size >= _IN_INODE:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        return super().readlink(path)
+
+    def _open(self, path: bytes, flags: int) -> int:
+        try:
+            return open_cached(self.root, path, flags)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from error
+
+
+def _is_local(fd: int) -> bool:
+    """Whether the filesystem behind `fd` is one of this machine, which answers stat(2) of what is in memory at once."""
+    try:
+        kind = filesystem_of_mount(mount_id(fd))[1]
+        if kind in _LOCAL:
+            return True
+        with open("/proc/filesystems", encoding="ascii", errors="replace") as lines:
+            return kind not in _SHARED and f"\t{kind}\n" in lines
+    except OSError:  # of a /proc without them (proc(5), subset=pid)
+        return False
 
 
 def open_dir(spec: Spec) -> DirectorySource:

@@ -113,7 +113,9 @@ def _recorder(snapshot: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "mapfs_lost_samples", "Samples of evidence for which the kernel had no room.", value=snapshot.lost_samples
     )
-    yield _gauge("mapfs_ring_backlog_events", "Events in the ring not taken when the scrape began.", snapshot.backlog)
+    yield _gauge(
+        "mapfs_ring_backlog_events", "Requests that were no events yet when the scrape began.", snapshot.backlog
+    )
     yield _gauge("mapfs_ring_slots", "Events that the ring can hold.", snapshot.slots)
     yield _gauge("mapfs_known_files", "Versions of files that were opened.", snapshot.files)
     yield _gauge("mapfs_known_threads", "Threads that are known to have waited.", snapshot.threads)

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -108,21 +109,36 @@ DaemonValues = dict[str, int | str | float | None]
 
 
 class StatsWanted(msgspec.Struct, frozen=True, tag="stats"):
-    """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say."""
+    """Somebody opened `.mapfs/stats`; a pipe comes with it, and what the daemon itself has to say. `now`: what the
+    recorder has by now will do.
+    """
 
     daemon: DaemonValues
+    now: bool = False
 
 
 class MetricsWanted(msgspec.Struct, frozen=True, tag="metrics"):
     """The same of `.mapfs/metrics`."""
 
     daemon: DaemonValues
+    now: bool = False
 
 
 class DaemonFact(msgspec.Struct, frozen=True, tag="daemon"):
-    """What the daemon has to say, because the recorder asked (`FactSender.asked`)."""
+    """What the daemon has to say, because the recorder asked (`FactSender.heard`)."""
 
     values: DaemonValues
+
+
+class HeldBackFact(msgspec.Struct, frozen=True, tag="held"):
+    """Pushing ahead was held back, `times`: of `pushed` pages of this file `untouched` were passed by, and touched by
+    nobody.
+    """
+
+    file: int
+    times: int
+    pushed: int
+    untouched: int
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
@@ -142,6 +158,7 @@ Fact = (
     | StatsWanted
     | MetricsWanted
     | DaemonFact
+    | HeldBackFact
     | Ended
 )
 
@@ -150,8 +167,25 @@ _decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
 LARGEST = 1 << 16
 #: The recorder lags: there is no room for more messages, or for more descriptors on their way (unix(7)).
 _LAGS = (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS)
+_LARGEST_SAID = 1 << 10  # bytes of what the recorder says
 MOST_FDS = 253  # descriptors with one message (unix(7), SCM_MAX_FD)
-ASK = b"?"  # the one thing that the recorder says: it wants a DaemonFact
+ASK = b"?"  # what the recorder says: it wants a DaemonFact; anything else is a PassedBy
+
+
+class PassedBy(msgspec.Struct, frozen=True, array_like=True):
+    """Of `pushed` pages of a file, from the page `first` on, `untouched` had been touched by nobody when the thread was
+    well past them.
+    """
+
+    inode: int
+    tid: int
+    first: int
+    pushed: int
+    untouched: int
+
+
+encode_passed: Callable[[PassedBy], bytes] = _encoder.encode
+_passed: msgspec.msgpack.Decoder[PassedBy] = msgspec.msgpack.Decoder(PassedBy)
 
 
 def printable(text: bytes | str) -> str:
@@ -206,14 +240,22 @@ class FactSender:
         """Readable where the recorder asks something, or has ended."""
         return self._socket.fileno()
 
-    def asked(self) -> bool:
-        """Takes one question of the recorder, which a DaemonFact answers. False: it has ended, and asks no more."""
+    def heard(self) -> bytes | PassedBy | None:
+        """What the recorder said: ASK, which a DaemonFact answers, or what it saw; b"": nothing that means anything.
+        None: it has ended, and says no more.
+        """
         try:
-            return self._socket.recv(len(ASK)) == ASK
-        except BlockingIOError:  # woken for nothing; an answer that nobody waits for does no harm
-            return True
+            said = self._socket.recv(_LARGEST_SAID)
+        except BlockingIOError:  # woken for nothing
+            return b""
         except OSError:
-            return False
+            return None
+        if said in (ASK, b""):
+            return said or None
+        try:
+            return _passed.decode(said)
+        except msgspec.MsgspecError:
+            return b""
 
     def flush(self) -> bool:
         """Tries again to send what is late. True: nothing is."""

@@ -2,7 +2,7 @@
 
 from mapfs.trace.events import Event
 from mapfs.trace.evidence.names import FIRST_KEY
-from mapfs.trace.facts import FileFact, ThreadFact
+from mapfs.trace.facts import FileFact, HeldBackFact, ThreadFact
 from mapfs.trace.journal import CLASSES, UNKNOWN, VIAS, Entry, Journal
 from mapfs.trace.ring import DIRECT
 
@@ -16,6 +16,7 @@ class Known:
         self.files: dict[int, FileFact] = {}
         self.threads: dict[int, ThreadFact] = {}
         self.reasons: dict[int, str] = {}
+        self.held_back: dict[int, HeldBackFact] = {}  # of each file all that was told, added up
         self._journal = journal
 
     def thread(self, fact: ThreadFact) -> None:
@@ -23,6 +24,13 @@ class Known:
         self.threads[fact.key] = fact
         if len(self.threads) > 4 * self._journal.slots:
             self._prune_threads()
+
+    def held(self, fact: HeldBackFact) -> None:
+        """Pushing was held back once more."""
+        had = self.held_back.get(fact.file, HeldBackFact(fact.file, 0, 0, 0))
+        self.held_back[fact.file] = HeldBackFact(
+            fact.file, had.times + fact.times, had.pushed + fact.pushed, had.untouched + fact.untouched
+        )
 
     def event(self, entry: Entry) -> Event:
         """The event of an entry of the journal."""

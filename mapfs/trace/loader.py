@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mapfs.trace.events import OPS, Event, Lost
-from mapfs.trace.facts import FileFact, MountFact, ThreadFact
+from mapfs.trace.facts import FileFact, HeldBackFact, MountFact, ThreadFact
 from mapfs.trace.labels.book import served
 from mapfs.trace.store import Store
 
@@ -21,6 +21,7 @@ class Loader:
     def __init__(self, store: Store, mount: str, stats: dict[str, Any]) -> None:
         self._store = store
         self._mount = mount
+        self._stats = stats
         self._files: dict[str, FileFact] = {}
         self._threads: dict[tuple[int, int | None, str | None], ThreadFact] = {}
         names = ("mountpoint", "version", "link", "page_size", "readahead", "evidence")
@@ -35,6 +36,9 @@ class Loader:
             serial += event["count"] if event["op"] == "lost" and not event["samples"] else 1
             batch.append(self._event(event, serial))
         self._store.events(batch)
+        for held in self._stats["held_back"]:
+            file = self._file(held["file"]).id
+            self._store.fact(HeldBackFact(file, held["times"], held["pushed"], held["untouched"]))
         return sum(event.count for event in batch if isinstance(event, Lost) and not event.samples)
 
     def _event(self, event: dict[str, Any], serial: int) -> Event | Lost:

@@ -94,6 +94,11 @@ class Threads:
             fact = self._known[tid].fact
             return fact.pid, fact.started
 
+    def seen(self, tid: int) -> tuple[int, int] | None:
+        """As `process`, where the thread is known already. Looks at nothing."""
+        known = self._known.get(tid)
+        return None if known is None else (known.fact.pid, known.fact.started)
+
     def recheck(self, tid: int) -> None:
         """The program that runs in `tid` may be another one since."""
         known = self._known.get(tid)

@@ -84,10 +84,13 @@ def reading(target: str) -> Iterator[Reading]:
         opened.connection.close()
 
 
-def mount_stats(mount: str) -> dict[str, Any]:
-    """What `.mapfs/stats` says. Raises TraceError where nobody answers."""
+def mount_stats(mount: str, *, now: bool = False) -> dict[str, Any]:
+    """What `.mapfs/stats` says; `now`: without what the recorder is still behind with. Raises TraceError where nobody
+    answers.
+    """
+    flags = os.O_CLOEXEC | (os.O_NONBLOCK if now else 0)
     try:
-        with open(os.path.join(mount, STATS), "rb") as file:
+        with open(os.path.join(mount, STATS), "rb", opener=lambda path, mode: os.open(path, mode | flags)) as file:
             stats = msgspec.json.decode(file.read())
     except (OSError, msgspec.DecodeError) as error:
         raise _silent(mount, error) from error

@@ -7,51 +7,40 @@ takes what is left in the ring, finishes the trace and ends. Signals of the term
 
 import contextlib
 import os
-import resource
 import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import trio
 
-from mapfs.errors import reason_of
 from mapfs.trace import facts
-from mapfs.trace.classify import Classifier
+from mapfs.trace.descriptors import Descriptors
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
-from mapfs.trace.evidence.collector import Collector
-from mapfs.trace.evidence.item import of_request
+from mapfs.trace.evidence.intake import Intake
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
-from mapfs.trace.facts import FileFact, MountFact, ReasonFact, ThreadFact
-from mapfs.trace.journal import Journal, lost_samples
-from mapfs.trace.known import Known
-from mapfs.trace.metrics import Metrics
+from mapfs.trace.facts import FileFact, HeldBackFact, MountFact, ReasonFact, ThreadFact
+from mapfs.trace.joining import Joiner
 from mapfs.trace.pace import Pace
-from mapfs.trace.ring import Reader, Record, Ring
-from mapfs.trace.scrape import Daemon, send_metrics
+from mapfs.trace.ring import Ring
+from mapfs.trace.rounds import Round, RoundFact
+from mapfs.trace.scrape import Daemon
 from mapfs.trace.sinks import SinkThread, warn
 from mapfs.trace.store import Store
-from mapfs.trace.stream import send_events, send_stats
+from mapfs.trace.taking import Taker
+from mapfs.trace.wanted import Wanted
 
 _BUSY = 0.02  # seconds between two looks while events flow
+_WORK = 0.1  # seconds that it works without a break, where it lags
 _WANTED = 0.001  # seconds between two, while somebody waits for what has just happened
-_STORE_CAPACITY = 1_000_000  # events that may wait for the disk
+_STORE_CAPACITY = 200_000  # events that may wait for the disk
+_STORE_AHEAD = 50_000  # of them, before what was taken waits instead
+_HELD_UP = 0.005  # seconds until it looks again whether they have been written
+_TELL_AFTER, _TELL_EVERY = 1.0, 5.0  # seconds until it says how much is still to be done, at the end, and then again
 _FINISH = 120.0  # seconds the trace may take to be finished
-_KEPT = 32  # descriptors for those who read events, statistics or metrics
 _FLUSH = 15.0  # seconds for any other sink: nobody should have to wait for a terminal that was stopped
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Somebody asked, at the moment `asked`, ns, when `head` was the next serial number in the ring."""
-
-    fact: facts.EventsWanted | facts.StatsWanted | facts.MetricsWanted
-    fd: int
-    head: int
-    asked: int
 
 
 #: Makes a sink in the recorder's process, once the mount's facts are known: name, capacity, callable.
@@ -73,64 +62,98 @@ class Recorder:
         self.store = store
         self.endpoint = endpoint
         self.daemon = Daemon(end)
-        self.metrics = Metrics()
-        self.reader = Reader(ring)
+        self.taker = Taker(ring, store.path if store else None, self._take_facts)
+        self.joiner = Joiner(ring.slots, self._learned, self._over)
         self.mount: MountFact | None = None
-        self.evidence: Collector | None = None
-        self.journal = Journal(ring.slots)
-        self.known = Known(self.journal)
-        self.progress = trio.Event()  # replaced whenever events were drained
+        self.progress = trio.Event()  # replaced whenever events were handed on
         self.ended = False
         self._orderly, self._served = False, True
         self._socket = end
         self._makers = makers
         self._sinks: list[SinkThread] = []
-        self._classifier = Classifier()
-        self._serial = 0
-        self._pace: Pace | None = None
-        self._most_fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._told_scarce = False
-        self._wanted: list[_Wanted] = []
+        self._descriptors = Descriptors()
+        self._stuck = False
+        self._rested = 0.0  # when it did last, time.monotonic()
+        self._wanted = Wanted(self)
         self._awake = select.epoll()  # of what it sleeps on
 
     async def run(self) -> bool:
         """Until the daemon has gone. True if every sink got everything."""
-        ring, awake = self.ring, self._awake
-        self._pace = pace = Pace()
+        awake, pace = self._awake, Pace()
         awake.register(self._socket, select.EPOLLIN)
-        awake.register(ring.wake, select.EPOLLIN)
+        awake.register(self.ring.wake, select.EPOLLIN)
         async with trio.open_nursery() as nursery:
             if self.endpoint is not None:
                 nursery.start_soon(self.endpoint.serve, self)
             while not self.ended:
-                drained = self._drain()
-                self._serve_wanted(nursery)
-                if self._wanted:
-                    await trio.sleep(_WANTED if self.evidence else 0)
-                    continue
-                if drained:
+                drained = self._drain(pace)
+                self._wanted.serve(nursery)
+                if self._held_up:
+                    await trio.sleep(_HELD_UP)
+                elif self._lags:
+                    await self._go_on()
+                elif self._wanted:
+                    await trio.sleep(_WANTED if self.taker.intake else 0)
+                elif drained:
                     with trio.move_on_after(_BUSY):
                         await trio.lowlevel.wait_readable(self._socket)
-                    continue
-                ring.memory[0] = 1
-                if self.evidence is not None:
-                    self.evidence.sleeps()
-                ring.barrier.run()
-                if not self._drain():
-                    # the flag is enough for requests, the limit is for a machine without barriers, and for samples
-                    with trio.move_on_after(min(self.evidence.nap if self.evidence else 1, pace.until)):
-                        await trio.lowlevel.wait_readable(awake.fileno())
-                ring.memory[0] = 0
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(ring.wake)
+                else:
+                    await self._sleep(pace)
             pace.hurry()
-            if self.evidence is not None:
-                self.evidence.stop()
-            while self._drain(final=True):
-                pass
+            await self._catch_up()
             nursery.cancel_scope.cancel()
         awake.close()
         return self._finish()
+
+    async def _go_on(self) -> None:
+        """There is more to do, of which nothing is urgent: now and then whoever demands pages goes first."""
+        now = time.monotonic()
+        if now - self._rested < _WORK or self._wanted or self.taker.spool.fill > 1 / 2:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.sleep(_BUSY)
+            self._rested = now + _BUSY
+
+    async def _sleep(self, pace: Pace) -> None:
+        """Until there is something in a ring, or from the daemon."""
+        ring, intake, evidence = self.ring, self.taker.intake, self.joiner.evidence
+        ring.memory[0] = 1
+        if intake is not None:
+            intake.sleeps()
+        ring.barrier.run()
+        if not self._drain(pace):
+            # the flag is enough for requests, the limit is for a machine without barriers, and for samples
+            with trio.move_on_after(min(evidence.nap if evidence else 1, pace.until)):
+                await trio.lowlevel.wait_readable(self._awake.fileno())
+        ring.memory[0] = 0
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(ring.wake)
+
+    async def _catch_up(self) -> None:
+        """The daemon has gone: all that is left in the rings, and in the spool."""
+        taker, tell = self.taker, time.monotonic() + _TELL_AFTER
+        if taker.intake is not None:
+            taker.intake.stop()
+        while True:
+            taken = taker.take(behind=True, final=True)
+            await self._wait_for_the_trace()
+            if not self._join() and not taken and not self._lags:
+                break
+            await trio.lowlevel.checkpoint()
+            if time.monotonic() > tell:
+                tell += _TELL_EVERY
+                warn(f"{self.behind:,} requests are still to be written down")
+        while self._join(Round(time.monotonic_ns(), taker.reader.next), final=True) or self._lags:
+            pass
+        taker.spool.close()
+
+    async def _wait_for_the_trace(self) -> None:
+        """Until it may be given more; a disk that takes nothing does not hold up the end for ever."""
+        until = time.monotonic() + _FINISH
+        while self._held_up:
+            await trio.sleep(_HELD_UP)
+            if time.monotonic() > until:
+                self._stuck = True
 
     def _finish(self) -> bool:
         traced = self.store is not None
@@ -143,88 +166,75 @@ class Recorder:
             self.store.close(time.monotonic_ns())
         return all(complete)
 
-    def _drain(self, *, final: bool = False) -> int:
-        """Takes what is in the rings, then the facts that it may refer to, and hands both on; how much there was."""
-        before, records, sampled = self.reader.lost, list[Record](), 0
-        if self.evidence is None:
-            records = self._take(final=final)
-        elif not self.evidence.overloaded:
-            self.evidence.begin()
-            records = self._take(final=final)
-            sampled = self.evidence.take()
-        self._take_facts()
-        lost = self.reader.lost - before
-        if self._pace is not None:
-            full = max(len(records) / self.ring.slots, self.evidence.full if self.evidence else 0.0)
-            self._pace.round(full, len(records) + sampled, awaited=bool(self._wanted))
-        handed = self._hand_on(records, lost, final=final)
+    def _drain(self, pace: Pace) -> int:
+        """Takes what is in the rings, unless it just did, and joins a step of what waits; how much there was."""
+        taker, taken = self.taker, 0
+        if not self._lags or self._wanted or time.monotonic() - taker.taken_at > _BUSY:
+            taken = taker.take(behind=self._lags)
+            pace.round(max(taker.full, taker.spool.fill * 4), taken, awaited=bool(self._wanted))
+        return taken + (0 if self._held_up else self._join())
+
+    def _join(self, last: Round | None = None, *, final: bool = False) -> int:
+        """Joins a step of what was taken, and gives the events that are settled to the sinks; how much there was."""
+        joiner = self.joiner
+        handed, events = joiner.step(last or (None if joiner.cut else self.taker.spool.take()), final=final)
+        self.ring.handed(joiner.until)
+        if joiner.evidence is None:
+            self.taker.intake = None  # it failed, or there is none
+        else:
+            self.daemon.hears(joiner.evidence.passed())
+        if events:
+            for sink in self._sinks:
+                sink(events)
         if handed:
             self.progress.set()
             self.progress = trio.Event()
-        return len(records) + lost + sampled + handed
+        return handed
 
-    def _take(self, *, final: bool) -> list[Record]:
-        """All records that are in the ring; what comes meanwhile may be left for the next round."""
-        head = self.ring.head()
-        records = self.reader.take(final=final)
-        while self.reader.next < head and (more := self.reader.take(final=final)):
-            records += more
-        self.ring.read(self.reader.next)
-        return records
+    @property
+    def _lags(self) -> bool:
+        """Whether there is more to join of what was taken."""
+        return self.joiner.cut or len(self.taker.spool) > 0
 
-    def _hand_on(self, records: list[Record], lost: int, *, final: bool) -> int:
-        """Gives the events that are settled to the journal and the sinks; how many."""
-        events: list[Event | Lost] = []
-        if lost:
-            self._classifier.lost()
-            self._serial += lost
-            events.append(Lost(lost))
-            if self.evidence is not None:
-                self.evidence.requests_lost()
-        if self.evidence is None:
-            items = [of_request(record, *self._classifier.classify(record)) for record in records]
-        else:
-            try:
-                items, missing = self.evidence.settle(records, final=final)
-            except Exception as error:
-                warn(f"evidence failed: {reason_of(error)}; from now on the requests alone are recorded")
-                items, missing = self.evidence.rest(), 0
-                self.evidence = None
-            if missing:
-                self._serial += 1
-                self.journal.append(lost_samples(self._serial, missing))
-                events.append(Lost(missing, samples=True))
-        self.metrics.observe(items)
-        journal, sinks = self.journal, self._sinks
-        for item in items:
-            self._serial += 1
-            entry = item.entry(self._serial)
-            journal.append(entry)
-            if sinks:
-                events.append(self.known.event(entry))
-        if events:
-            for sink in sinks:
-                sink(events)
-        return len(items) + len(events)
+    @property
+    def _held_up(self) -> bool:
+        """Whether the trace has to be waited for: as long as what comes meanwhile can be kept."""
+        if self.store is None or not self._sinks or self._stuck or self.taker.spool.full:
+            return False
+        return self._sinks[0].waiting > _STORE_AHEAD
 
-    def _take_facts(self) -> None:
+    @property
+    def behind(self) -> int:
+        """Requests that were answered, and are no events yet."""
+        return max(0, self.ring.head() - self.joiner.until) + self.joiner.pending
+
+    def _take_facts(self) -> list[RoundFact]:
+        """What the daemon has sent: of what belongs to requests, all; the rest is done."""
+        found: list[RoundFact] = []
         while not self.ended:
             try:
                 message, fds, _, _ = socket.recv_fds(self._socket, facts.LARGEST, facts.MOST_FDS)
             except BlockingIOError:
-                return
+                break
             except OSError:
                 message, fds = b"", []
             if not message:
                 self.ended = True
                 self._told_end()
-                return
+                break
             try:
                 fact = facts.decode(message)
             except msgspec.MsgspecError as error:
                 warn(f"a fact cannot be read: {error}; what refers to it shows ?")
                 continue
-            self._take_fact(fact, fds)
+            if isinstance(fact, FileFact | ThreadFact | ReasonFact | HeldBackFact):
+                found.append(fact)
+            elif isinstance(fact, facts.WatchedFact):
+                if self._watch(fact, fds):
+                    found.append(fact)
+            else:
+                self._take_fact(fact, fds)
+        return found
 
     def _told_end(self) -> None:
         if self._orderly or self.mount is None:
@@ -238,58 +248,37 @@ class Recorder:
                 self.mount = fact
                 self._start_sinks(fact)
                 if fact.evidence != REQUESTS_ALONE:
-                    self.evidence = Collector(
-                        self.ring.barrier,
-                        self._classifier.classify,
-                        self._learned,
-                        daemon=fact.pid,
-                        kernel=fact.evidence == KERNEL,
-                    )
-            case FileFact():
-                self.known.files[fact.id] = fact
-                self._classifier.known(fact.id)
-                if self.evidence is not None:
-                    self.evidence.known(fact)
-            case ThreadFact():
-                self.known.thread(fact)
-                if self.evidence is not None:
-                    self.evidence.known(fact)
-            case facts.WatchedFact() if self.evidence is not None:
-                if self._scarce(fds):
-                    return  # nor does the trace say that it is watched
-                self.evidence.watch(fact.pid, fds)
-            case facts.RingsFact() if self.evidence is not None:
-                before = self.evidence.wakers()
-                self.evidence.add(fact, fds)
-                for fd in self.evidence.wakers()[len(before) :]:
+                    self.joiner.begin(fact)
+                    names = self.joiner.evidence.names if self.joiner.evidence else None
+                    self.taker.intake = Intake(self.ring.barrier, names.changes if names else lambda _: None)
+                self._learned(fact)
+            case facts.RingsFact() if self.taker.intake is not None and self.joiner.evidence is not None:
+                if self.mount is not None and self.mount.evidence != KERNEL:
+                    self.joiner.evidence.maps(fact.device)
+                for fd in self.taker.intake.add(fact, fds):
                     self._awake.register(fd, select.EPOLLIN)
-            case ReasonFact():
-                self.known.reasons[fact.id] = fact.text
             case facts.DaemonFact():
                 self.daemon.tells(fact)
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
-                self._wanted += [_Wanted(fact, fd, self.ring.head(), time.monotonic_ns()) for fd in fds]
+                self._wanted.add(fact, fds)
             case facts.Ended():
                 self._orderly, self._served = True, fact.served
-        if self.store is not None:
-            self._store_fact(fact)
+            case _:
+                pass
 
-    def _scarce(self, fds: list[int]) -> bool:
-        """Closes descriptors of a process to be watched, where they would leave too few for whoever wants to read."""
-        if fds and max(fds) < self._most_fds - _KEPT:
+    def _watch(self, fact: facts.WatchedFact, fds: list[int]) -> bool:
+        """Whether the process is watched: else the trace does not say that it is."""
+        if self.taker.intake is None:
+            return True
+        if self._descriptors.scarce(fds):
             return False
-        for fd in fds:
-            os.close(fd)
-        if not self._told_scarce:
-            self._told_scarce = True
-            warn("the page faults of some processes are not seen: too many files are open; raise the limit (ulimit -n)")
+        self.taker.intake.watch(fact.pid, fds)
         return True
 
-    def _learned(self, fact: ThreadFact) -> None:
-        """The recorder itself found out who a thread is."""
-        self.known.thread(fact)
-        if self.store is not None:
-            self._store_fact(fact)
+    def _over(self, pid: int) -> None:
+        """Nobody is left of a process that was watched."""
+        if self.taker.intake is not None:
+            self.taker.intake.over(pid)
 
     def _start_sinks(self, mount: MountFact) -> None:
         if self.store is not None:
@@ -298,30 +287,17 @@ class Recorder:
             name, capacity, sink = make(mount)
             self._sinks.append(SinkThread(name, sink, capacity))
 
-    def _store_fact(self, fact: facts.Fact) -> None:
-        assert self.store is not None
-        try:
-            self.store.fact(fact)
-        except Exception as error:
-            warn(f"the trace {self.store.path} lacks a fact: {error}")
-
-    def _serve_wanted(self, nursery: trio.Nursery) -> None:
-        """Once all that had happened when they asked has been handed on, so that they miss nothing."""
-        waiting = []
-        for one in self._wanted:
-            if not self.caught_up(one.head, one.asked):
-                waiting.append(one)
-            elif isinstance(one.fact, facts.StatsWanted):
-                nursery.start_soon(send_stats, self, one.fact, one.fd)
-            elif isinstance(one.fact, facts.MetricsWanted):
-                nursery.start_soon(send_metrics, self, one.fact.daemon, one.fd)
-            else:
-                nursery.start_soon(send_events, self, one.fd, one.fact.follow)
-        self._wanted = waiting
+    def _learned(self, fact: facts.Fact) -> None:
+        """Before the first event that refers to it."""
+        if self.store is not None:
+            try:
+                self.store.fact(fact)
+            except Exception as error:
+                warn(f"the trace {self.store.path} lacks a fact: {error}")
 
     def caught_up(self, head: int, asked: int) -> bool:
         """Whether all is handed on that had happened at the moment `asked`, ns, when `head` was the ring's."""
-        return self.reader.next >= head and (self.evidence is None or self.evidence.settled(asked))
+        return self.joiner.until >= head and self.joiner.settled(asked)
 
     @property
     def sinks(self) -> list[SinkThread]:

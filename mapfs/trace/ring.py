@@ -28,13 +28,13 @@ from mapfs.trace.barrier import Barrier
 SLOTS = 1 << 16
 _HEADER = mmap.PAGESIZE
 _RECORD = struct.Struct("@QQQQIIIIBBHIQ")  # Record's fields, aligned, so that each is one store
-_SLOT = 64
+SLOT = 64
 _LOOK = 1 << 12  # records between two looks at how far the recorder has read
-_READ_AT = 8  # in the header, where it says so
+_READ_AT, _HANDED_AT = 8, 16  # in the header, where it says so, and how far it has made events of them
 _READ = struct.Struct("@Q")
 _MARGIN = 1024  # more than there can be pager threads (mount --threads)
 _SERIAL = struct.Struct("@56xQ")
-assert _RECORD.size == _SERIAL.size == _SLOT
+assert _RECORD.size == _SERIAL.size == SLOT
 
 
 class Record(NamedTuple):
@@ -63,7 +63,8 @@ class Ring:
 
     def __init__(self, slots: int = SLOTS) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
+        self.size = slots * SLOT  # bytes
+        self.memory = mmap.mmap(-1, _HEADER + self.size)
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.barrier = Barrier()
         self.filling: Callable[[], None] | None = None  # what is called by a writer where the ring is half full
@@ -88,7 +89,7 @@ class Ring:
         serial = self._next()
         _RECORD.pack_into(
             self.memory,
-            _HEADER + serial % self.slots * _SLOT,
+            _HEADER + serial % self.slots * SLOT,
             time_ns, wait_ns, offset, unique, size, file, thread, tid, op, flags, errno, reason, serial,
         )  # fmt: skip
         if (
@@ -102,6 +103,14 @@ class Ring:
         """The recorder has all records before `serial`."""
         _READ.pack_into(self.memory, _READ_AT, serial)
 
+    def handed(self, serial: int) -> None:
+        """The recorder has made events of all records before `serial`, and handed them on."""
+        _READ.pack_into(self.memory, _HANDED_AT, serial)
+
+    def behind(self) -> int:
+        """How many records it has not yet made events of."""
+        return max(0, self.head() - max(1, int(_READ.unpack_from(self.memory, _HANDED_AT)[0])))
+
     def rouse(self) -> None:
         """Wakes the reader if it sleeps; after `append`, and after the answer that a client waits for."""
         if self.memory[0]:
@@ -110,15 +119,15 @@ class Ring:
 
     def stored(self, serial: int) -> int:
         """The serial number that the slot of `serial` holds now; 0 before it is first used."""
-        return int(_SERIAL.unpack_from(self.memory, _HEADER + serial % self.slots * _SLOT)[0])
+        return int(_SERIAL.unpack_from(self.memory, _HEADER + serial % self.slots * SLOT)[0])
 
     def copy(self, serial: int, count: int) -> bytes:
         """The slots of `count` records from `serial` on, as they are now."""
         at = serial % self.slots
         straight = min(count, self.slots - at)
-        data = self.memory[_HEADER + at * _SLOT : _HEADER + (at + straight) * _SLOT]
+        data = self.memory[_HEADER + at * SLOT : _HEADER + (at + straight) * SLOT]
         if straight < count:
-            data += self.memory[_HEADER : _HEADER + (count - straight) * _SLOT]
+            data += self.memory[_HEADER : _HEADER + (count - straight) * SLOT]
         return data
 
     def head(self) -> int:
@@ -148,7 +157,11 @@ class Reader:
         self.lost = 0
 
     def take(self, most: int = 8192, *, final: bool = False) -> list[Record]:
-        """The next records, at most `most`; an empty list where there is none yet.
+        """The next records, at most `most`; an empty list where there is none yet. See `take_bytes`."""
+        return records_of(self.take_bytes(most, final=final))
+
+    def take_bytes(self, most: int = 8192, *, final: bool = False) -> bytes:
+        """The next records as they lie in the ring, at most `most`; `records_of` reads them.
 
         `final` says that no writer is left: a number that a killed writer took and never filled is stepped
         over (its request was never answered), where it would be waited for otherwise.
@@ -160,17 +173,22 @@ class Reader:
             self.next = first
             end = self._end(most)
         if end == first:
-            return []
+            return b""
         ring.barrier.run()
-        copied = _RECORD.iter_unpack(ring.copy(first, end - first))
-        records = [Record._make(fields) for fields in copied]
+        copied = ring.copy(first, end - first)
         ring.barrier.run()
         oldest = ring.oldest(final=final)
         self.next = max(end, oldest)
         # behind a hole, head() and so `oldest` are too low: each number is looked at
-        kept = [record for serial, record in enumerate(records, first) if serial == record.serial and serial >= oldest]
-        self.lost += (self.next - first) - len(kept)
-        return kept
+        serials = [serial for (serial,) in _SERIAL.iter_unpack(copied)]
+        if oldest > first or serials != list(range(first, end)):
+            copied = b"".join(
+                copied[number * SLOT : (number + 1) * SLOT]
+                for number, serial in enumerate(serials)
+                if serial == first + number and serial >= oldest
+            )
+        self.lost += (self.next - first) - len(copied) // SLOT
+        return copied
 
     def _end(self, most: int) -> int:
         """The first serial number from `next` on that is not there yet, at most `most` further on."""
@@ -187,3 +205,9 @@ class Reader:
             if stored >= serial:
                 return serial
         return self.next
+
+
+def records_of(data: bytes) -> list[Record]:
+    """The records in what was taken."""
+    new = tuple.__new__  # as many as they are, without the call of a method for each
+    return [new(Record, fields) for fields in _RECORD.iter_unpack(data)]

@@ -2,19 +2,20 @@
 
 Of the daemon's own numbers the recorder knows nothing until it asks: for `.mapfs/metrics` they come with the pipe, for
 HTTP it writes one byte to the daemon, which answers with a fact. A daemon that was stopped does not answer; then its
-numbers are missing, and the scrape says so.
+numbers are missing, and the scrape says so. The same way the daemon hears what evidence saw of pages that it pushed.
 """
 
 import contextlib
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
 from mapfs.errors import reason_of
-from mapfs.trace.facts import ASK, DaemonFact, DaemonValues
+from mapfs.trace.facts import ASK, DaemonFact, DaemonValues, PassedBy, encode_passed
 from mapfs.trace.metrics import SinkState, Snapshot
 from mapfs.trace.sinks import warn
 
@@ -28,7 +29,7 @@ _rendering = trio.CapacityLimiter(1)  # however many ask: the drain loop shares 
 
 
 class Daemon:
-    """What the daemon last said of itself."""
+    """What the daemon last said of itself, and what it is to hear."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -40,6 +41,12 @@ class Daemon:
         self._values = fact.values
         told, self._told = self._told, trio.Event()
         told.set()
+
+    def hears(self, found: Sequence[PassedBy]) -> None:
+        """What became of pages that it pushed. One that was stopped may never hear it, which does no harm."""
+        with contextlib.suppress(OSError):
+            for one in found:
+                self._socket.send(encode_passed(one))
 
     async def ask(self) -> DaemonValues | None:
         """What it says now; None: it does not answer in time."""
@@ -56,7 +63,7 @@ async def send_metrics(recorder: "Recorder", daemon: DaemonValues, fd: int) -> N
     """Writes the text into the pipe `fd`, once everything before it was counted."""
     async with trio.lowlevel.FdStream(fd) as pipe:
         try:
-            text, _ = await _rendered(_snapshot(recorder, daemon, backlog=0), accept="")
+            text, _ = await _rendered(_snapshot(recorder, daemon, backlog=recorder.behind), accept="")
             await pipe.send_all(text)
         except trio.BrokenResourceError:
             pass
@@ -68,7 +75,7 @@ async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
     """The text and its content type, the best of those in the HTTP header `accept`."""
     daemon = await recorder.daemon.ask()
     head, asked = recorder.ring.head(), time.monotonic_ns()
-    backlog = max(0, head - recorder.reader.next)
+    backlog = recorder.behind
     with trio.move_on_after(_DRAIN_WITHIN):
         while not recorder.caught_up(head, asked):
             await trio.sleep(_LOOK_AGAIN)
@@ -78,13 +85,13 @@ async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
 def _snapshot(recorder: "Recorder", daemon: DaemonValues | None, *, backlog: int) -> Snapshot:
     mount = recorder.mount
     return Snapshot(
-        counted=recorder.metrics.counted(),
-        lost=recorder.reader.lost,
-        lost_samples=recorder.evidence.lost if recorder.evidence else 0,
+        counted=recorder.joiner.metrics.counted(),
+        lost=recorder.joiner.lost,
+        lost_samples=recorder.joiner.lost_samples,
         backlog=backlog,
         slots=recorder.ring.slots,
-        files=len(recorder.known.files),
-        threads=len(recorder.known.threads),
+        files=len(recorder.joiner.known.files),
+        threads=len(recorder.joiner.known.threads),
         sinks=tuple(
             SinkState(sink.name, sink.failure is not None, sink.waiting, sink.skipped) for sink in recorder.sinks
         ),

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 import trio
@@ -25,7 +26,8 @@ from mapfs.trace.store import Store
 _START = b"start"
 _COLLECT = (100_000, 50, 100)  # the recorder makes and drops many objects, and few cycles
 _TELL_WITHIN = 5.0  # seconds for a recorder that was stopped to take the last facts
-_END_WITHIN = 150.0  # seconds for it to finish, a little more than it gives its sinks
+_END_WITHIN = 150.0  # seconds for it to finish once it has caught up, a little more than it gives its sinks
+_LOOK = 1.0  # seconds between two looks at how it gets on
 
 
 class RecorderProcess:
@@ -53,6 +55,7 @@ class RecorderProcess:
             _child(ring, theirs, trace, makers, replace=replace, detach=detach, metrics=metrics)
         theirs.close()
         self._socket = ours
+        self._ring = ring
         self._started = False
 
     def start(self) -> None:
@@ -89,13 +92,24 @@ class RecorderProcess:
         try:
             pidfd = os.pidfd_open(self.pid)
             with os.fdopen(pidfd):
-                if not select.select([pidfd], [], [], _END_WITHIN)[0]:
+                if not self._await_end(pidfd):
                     warn(f"the recorder (process {self.pid}) does not end; it is left to finish alone")
                     return False
             _, status = os.waitpid(self.pid, 0)
         except (ChildProcessError, ProcessLookupError):
             return False
         return told and os.waitstatus_to_exitcode(status) == 0
+
+    def _await_end(self, pidfd: int) -> bool:
+        """As long as it gets on with what it was behind with."""
+        behind, until = self._ring.behind(), time.monotonic() + _END_WITHIN
+        while not select.select([pidfd], [], [], _LOOK)[0]:
+            now, left = time.monotonic(), self._ring.behind()
+            if left < behind:
+                behind, until = left, now + _END_WITHIN
+            if now > until:
+                return False
+        return True
 
 
 def _child(
@@ -134,7 +148,7 @@ def _child(
     except BaseException as error:
         why = lack_of(error) or f"{type(error).__name__}: {error}"
         warn(f"the recorder failed: {why}; the mount goes on without log and trace")
-        if store is not None and (recorder is None or not recorder.journal.count):
+        if store is not None and (recorder is None or not recorder.joiner.journal.count):
             store.discard()  # there is nothing in it, and it would be in the way of the next try
     finally:
         with contextlib.suppress(OSError, ValueError):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mapfs.errors import TraceError
 from mapfs.trace.events import EVICT, OPS, REQUESTS, Event, Lost
-from mapfs.trace.facts import Fact, FileFact, MountFact, ThreadFact, WatchedFact
+from mapfs.trace.facts import Fact, FileFact, HeldBackFact, MountFact, ThreadFact, WatchedFact
 
 APPLICATION_ID = 0x6D617066  # "mapf"
 FORMAT = 3
@@ -103,6 +103,12 @@ CREATE TABLE watched (             -- of the tier faults: the processes whose fa
     time_ns INTEGER NOT NULL,      -- CLOCK_MONOTONIC from when on
     PRIMARY KEY (pid, started)
 );
+CREATE TABLE held_back (           -- files of which mapfs pushed less ahead than it would have, added up
+    file INTEGER PRIMARY KEY,      -- files.id
+    times INTEGER NOT NULL,        -- how often it stopped pushing for a thread
+    pushed INTEGER NOT NULL,       -- pages that it had pushed before that thread, each of those times
+    untouched INTEGER NOT NULL     -- those of them that nobody had touched when the thread was past them
+);
 CREATE TABLE ops (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE reasons (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE losses (
@@ -129,6 +135,11 @@ CREATE VIEW events AS
 
 _INSERT_REQUEST = f"INSERT INTO requests VALUES ({', '.join('?' * 18)})"  # noqa: S608 -- question marks alone
 _INSERT_FAULT = f"INSERT INTO faults VALUES ({', '.join('?' * 12)})"  # noqa: S608 -- question marks alone
+
+_ADD_HELD_BACK = (
+    "INSERT INTO held_back VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET times = times + excluded.times,"
+    " pushed = pushed + excluded.pushed, untouched = untouched + excluded.untouched"
+)
 
 
 class Store:
@@ -162,6 +173,8 @@ class Store:
                 self._db.execute("INSERT INTO mount VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             case WatchedFact():
                 self._db.execute("INSERT OR IGNORE INTO watched VALUES (?, ?, ?)", _fields(fact))
+            case HeldBackFact():
+                self._db.execute(_ADD_HELD_BACK, _fields(fact))
             case FileFact():
                 row = (fact.id, fact.inode, fact.path, fact.spec, fact.size, fact.generation, fact.version)
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -246,7 +259,7 @@ class Store:
         _remove(self.path)
 
 
-def _fields(fact: MountFact | FileFact | ThreadFact | WatchedFact) -> tuple[object, ...]:
+def _fields(fact: MountFact | FileFact | ThreadFact | WatchedFact | HeldBackFact) -> tuple[object, ...]:
     return tuple(getattr(fact, name) for name in fact.__struct_fields__)
 
 

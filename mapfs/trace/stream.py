@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def send_events(recorder: "Recorder", fd: int, follow: bool) -> None:
     """All events that are still in the ring, oldest first, then what comes if `follow`; a JSON line each."""
-    journal = recorder.journal
+    journal = recorder.joiner.journal
     position, until = journal.oldest, journal.count
     expected = 1  # the serial number of the next event, had none been lost
     async with trio.lowlevel.FdStream(fd) as pipe:
@@ -33,16 +33,14 @@ async def send_events(recorder: "Recorder", fd: int, follow: bool) -> None:
                 if position >= journal.count:
                     await recorder.progress.wait()
                     continue
-                position = max(position, journal.oldest)
+                position, known = max(position, journal.oldest), recorder.joiner.known
                 events: list[Event | Lost] = []
                 for entry in [journal[at] for at in range(position, min(journal.count, position + _BATCH))]:
                     if entry.serial > expected:
                         events.append(Lost(entry.serial - expected))
                     expected = entry.serial + 1
                     position += 1
-                    events.append(
-                        Lost(entry.size, samples=True) if entry.op == SAMPLES_LOST else recorder.known.event(entry)
-                    )
+                    events.append(Lost(entry.size, samples=True) if entry.op == SAMPLES_LOST else known.event(entry))
                 await pipe.send_all(b"".join([_line(recorder, event) for event in events]))
 
 
@@ -53,7 +51,7 @@ def _line(recorder: "Recorder", event: Event | Lost) -> bytes:
 
 async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None:
     """One JSON object, of everything up to now."""
-    mount, counted = recorder.mount, recorder.metrics.counted()
+    mount, counted = recorder.mount, recorder.joiner.metrics.counted()
     stats = {
         **{
             name: getattr(mount, name, None)
@@ -66,10 +64,16 @@ async def send_stats(recorder: "Recorder", wanted: StatsWanted, fd: int) -> None
         "evicted": counted.of(counted.pages, EVICT),
         "pages": counted.of(counted.pages, READ),
         "bytes": counted.of(counted.bytes, READ),
-        "lost": recorder.reader.lost,
-        "lost_samples": recorder.evidence.lost if recorder.evidence else 0,
-        "files": len(recorder.known.files),
-        "threads": len(recorder.known.threads),
+        "lost": recorder.joiner.lost,
+        "behind": recorder.behind,
+        "lost_samples": recorder.joiner.lost_samples,
+        "held_back": [
+            {"file": file.path, "times": one.times, "pushed": one.pushed, "untouched": one.untouched}
+            for one in recorder.joiner.known.held_back.values()
+            if (file := recorder.joiner.known.files.get(one.file)) is not None
+        ],
+        "files": len(recorder.joiner.known.files),
+        "threads": len(recorder.joiner.known.threads),
         "trace": printable(recorder.store.path) if recorder.store else None,
         "sinks": {printable(sink.name): "failed" if sink.failure else "ok" for sink in recorder.sinks},
         "metrics": recorder.endpoint.url if recorder.endpoint else None,

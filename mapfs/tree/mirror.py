@@ -32,6 +32,7 @@ class Mirror:
     def __init__(self, tree: Tree, source: DirectorySource, spec: Spec, terms: Terms) -> None:
         self.tree = tree
         self.source = source
+        self.prompt = source.prompt()
         self.spec = spec
         self.terms = terms
         self.alive: dict[Hashable, MirrorNode] = {}

@@ -5,7 +5,7 @@ import os
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from mapfs.sources.base import Changes, Entry, Source, WritableDirectory
+from mapfs.sources.base import Changes, DirectorySource, Entry, Source, WritableDirectory
 from mapfs.tree.filenodes import FileNode
 from mapfs.tree.nodes import BRIEFLY, DirectoryNode, LinkNode, Node
 
@@ -53,9 +53,13 @@ class MirrorNode(Node):
         return self.parent.below(self.name)
 
     def entry(self) -> Entry:
+        return self.entry_in(self.mirror.source)
+
+    def entry_in(self, source: DirectorySource) -> Entry:
+        """The same of another source of the same directory, such as the mirror's prompt one."""
         if self.mirror.removed:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return self.mirror.source.entry(self.backing_path())
+        return source.entry(self.backing_path())
 
     def seen(self, entry: Entry) -> Entry:
         """What `entry()` would say, where the entry of its path was just read for other reasons."""
@@ -77,6 +81,7 @@ class MirrorDirectory(MirrorNode, DirectoryNode):
 
     def __init__(self, mirror: "Mirror", parent: Node, name: bytes, key: Hashable = None) -> None:
         super().__init__(mirror, parent, name, key)
+        self.listed: Hashable = None  # the version of it whose names the kernel may have kept
 
     @property
     def spec(self) -> str:  # type: ignore[override] # it moves with the directory
@@ -190,6 +195,7 @@ class MirrorFile(MirrorNode, FileNode):
         self.mirror = mirror
         self.key = key
         self.aliases: dict[tuple[Node | None, bytes], bool] = {(parent, name): True}
+        self.opened_at_hand = False  # its source is open, of a file of the mirror's own filesystem, with nothing around
         rules = mirror.rules.get(self.backing_path())
         if rules is not None:
             self._hold(rules)
@@ -200,11 +206,11 @@ class MirrorFile(MirrorNode, FileNode):
         assert isinstance(parent, MirrorDirectory)
         return self.mirror.spec_of(parent.below(name))
 
-    def entry(self) -> Entry:
+    def entry_in(self, source: DirectorySource) -> Entry:
         """Of the open source, if there is one: the name may belong to another file by now, or to none."""
         if self.source is not None:
             return self.looked_at(self._look)
-        entry = MirrorNode.entry(self)
+        entry = MirrorNode.entry_in(self, source)
         if entry.identity is not None and isinstance(self.key, tuple) and entry.identity != self.key[1]:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self.name)
         return self.seen(entry)
@@ -235,7 +241,11 @@ class MirrorFile(MirrorNode, FileNode):
         return held
 
     def new_source(self) -> Source:
-        source = self.mirror.source.open(self.backing_path())
+        return self.open_in(self.mirror.source)
+
+    def open_in(self, directory: DirectorySource) -> Source:
+        """Opens the file by another source of the same directory."""
+        source = directory.open(self.backing_path())
         identity = source.entry().identity
         if identity is not None and isinstance(self.key, tuple) and identity != self.key[1]:
             source.close()  # replaced since it was looked up: the kernel looks it up anew after ESTALE
@@ -248,6 +258,7 @@ class MirrorFile(MirrorNode, FileNode):
 
     def _idle(self) -> None:
         self.close()
+        self.opened_at_hand = False
         if self.removed:
             self.mirror.close_if_unused()
 

@@ -156,15 +156,13 @@ def _walked(mount: Path) -> tuple[float, int]:
 
 
 def _recorded(daemon: Daemon) -> dict[str, Any]:
-    """`.mapfs/stats`, which has all that was answered before it was asked; a recorder that lags far takes its time."""
+    """`.mapfs/stats`, once it has all that was answered: a recorder that lags far takes its time."""
     end = time.monotonic() + _WITHIN
-    while True:
-        try:
-            return daemon.stats()
-        except BenchError:
-            processes.check()
-            if time.monotonic() > end:
-                raise
+    while (stats := daemon.stats())["behind"]:
+        processes.check()
+        if time.monotonic() > end:
+            raise BenchError(f"the recorder did not catch up within {_WITHIN:.0f} s")
+    return stats
 
 
 HEADING = "## Cost as work grows"

@@ -1,5 +1,5 @@
 """What a recorded run is worth: the same work over a slow source without a plan and behind `mapfs warm`, and the start of
-a program as `mapfs run --warm` has it, beside the same start without mapfs.
+a program as `mapfs run --warm TRACE` has it, beside the same start without mapfs.
 
 All of it on any CPUs, each round with mounts of its own. The time is that of the work alone, which begins when the pages
 have been pushed; how long that took stands beside it.
@@ -63,8 +63,8 @@ class Warming:
             works += [
                 (f"{words} by `mapfs run`, {_DELAY} a read", "", None, lambda: self._start(python, delay=True)),
                 (
-                    f"{words} without mapfs, and by `mapfs run --warm`",
-                    "a program starts in at most 1.3 of its time under `mapfs run --warm`", _START,
+                    f"{words} without mapfs, and by `mapfs run --warm TRACE`",
+                    "a program starts in at most 1.3 of its time under `mapfs run --warm TRACE`", _START,
                     lambda: self._start(python, delay=False),
                 ),
             ]  # fmt: skip

@@ -1,5 +1,7 @@
 """The account of the page cache, told of requests and samples by hand: what it says, and what it does not claim."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,3 +282,19 @@ def test_pages_across_the_words_of_a_set() -> None:
     pages.gone(process)
     assert pages.get(process, 510, 512) == [510, 511, 512]
     assert pages.get(None, 0, 2000) == []
+
+
+def test_who_is_found_late_is_not_given_the_name_of_what_it_became_since() -> None:
+    """A backlog is joined when /proc tells of later: this process is said to have become another program at 200."""
+    own = os.getpid()
+    learned: list[ThreadFact] = []
+    names = Names(learned.append)
+    became = Sample(200, EXEC, own, own, 1, 0, 0, "later")
+    names.changes(became)
+    names.key(own, own, 100)
+    assert [(fact.command, fact.found_ns) for fact in learned] == [("?", 100)]
+    names.executed(became)
+    names.key(own, own, 300)
+    now = Path(f"/proc/{own}/comm").read_text().rstrip("\n")
+    assert learned[1].command == now, "from then on /proc is right"
+    assert learned[1].key != learned[0].key

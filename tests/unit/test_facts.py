@@ -173,13 +173,14 @@ def test_any_thread_may_send(ends: tuple[FactSender, socket.socket]) -> None:
     assert all(sorted(own) == own for own in ([n for n in numbers if n // 50 == start] for start in range(8)))
 
 
-def test_the_recorder_asks_until_it_ends(ends: tuple[FactSender, socket.socket]) -> None:
+def test_the_recorder_asks_and_tells_until_it_ends(ends: tuple[FactSender, socket.socket]) -> None:
     sender, end = ends
-    end.send(facts.ASK)
-    end.send(facts.ASK)
+    passed = facts.PassedBy(inode=7, tid=100, first=1 << 40, pushed=63, untouched=62)
+    for said in (facts.ASK, facts.encode_passed(passed), b"nothing that it says", facts.ASK):
+        end.send(said)
     assert select.select([sender], [], [], 0)[0]
-    assert [sender.asked(), sender.asked()] == [True, True]
+    assert [sender.heard() for _ in range(5)] == [facts.ASK, passed, b"", facts.ASK, b""]
     assert not select.select([sender], [], [], 0)[0]
     end.close()
     assert select.select([sender], [], [], 0)[0]
-    assert not sender.asked()
+    assert sender.heard() is None

@@ -148,6 +148,7 @@ TABLES = [
     "faults",
     "evictions",
     "watched",
+    "held_back",
     "ops",
     "reasons",
     "losses",

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from mapfs.errors import TraceError
 from mapfs.trace.events import DROP, EVICT, FAULT, HIT, PUSH, WRITE, Event, Lost
-from mapfs.trace.facts import Fact, ThreadFact, WatchedFact
+from mapfs.trace.facts import Fact, HeldBackFact, ThreadFact, WatchedFact
 from mapfs.trace.reader import open_trace
 from mapfs.trace.store import Store
 from mapfs.views import spread
 from mapfs.views.summary import Summary, render, summarise
 from mapfs.views.summary.chart import bars, chart
 from mapfs.views.summary.evidence import Process
-from mapfs.views.summary.model import Bucket, Got, Joined, Share, Unasked, Who
+from mapfs.views.summary.model import Bucket, Got, HeldBack, Joined, Share, Unasked, Who
 from mapfs.views.summary.ranks import nearest_rank, rank_of_runs
 from mapfs.views.summary.timeline import width_of
 from tests.unit.samples import FILE, MOUNT, THREAD, event, summarised
@@ -81,6 +81,31 @@ def test_who_owes_pages_to_whom() -> None:
         300: Got(ahead=0, shared=2, joined=0, unknown=1, joined_wait_ns=0),
     }
     assert summary.unknown is None
+
+
+def test_what_was_held_back_is_added_up_where_evidence_sees_it() -> None:
+    store = Store(":memory:")
+    facts: list[Fact] = [
+        HeldBackFact(FILE.id, 1, 95, 64),
+        HeldBackFact(OTHER.id, 1, 40, 39),
+        HeldBackFact(FILE.id, 1, 1000, 900),
+    ]
+    try:
+        for fact in (msgspec.structs.replace(MOUNT, evidence="kernel"), FILE, OTHER, ANN, *facts):
+            store.fact(fact)
+        store.events([event(1)])
+        rows = store.connection.execute("SELECT * FROM held_back ORDER BY file").fetchall()
+        summary = summarised(store.connection)
+    finally:
+        store.connection.close()
+    assert sorted(rows) == sorted([(FILE.id, 2, 1095, 964), (OTHER.id, 1, 40, 39)])
+    assert summary.held_back == HeldBack(3, 1135, 1003)
+    assert "prefetch held back: 3 times, after 1,003 of 1,135 pages pushed were passed by untouched" in rendered(
+        summary
+    )
+    assert summary_of([event(1)]).held_back == HeldBack(0, 0, 0)
+    assert "held back" not in rendered(summary_of([event(1)]))
+    assert summary_of([event(1)], "faults").held_back is None
 
 
 def test_what_was_not_watched_is_not_known() -> None:

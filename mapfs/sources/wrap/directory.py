@@ -1,5 +1,6 @@
 """A directory whose every file is wrapped when it is opened."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 
@@ -31,14 +32,28 @@ class WrappedDirectory(DirectorySource):
     def entry(self, path: bytes) -> Entry:
         return self.inner.entry(path)
 
+    def listed(self, path: bytes) -> Entry:
+        return self.inner.listed(path)
+
     def readlink(self, path: bytes) -> bytes:
         return self.inner.readlink(path)
+
+    def prompt(self) -> DirectorySource | None:
+        inner = self.inner.prompt()
+        return None if inner is None else _Prompt(inner, ())
 
     def hide(self, device: int) -> None:
         self.inner.hide(device)
 
     def close(self) -> None:
         self.inner.close()
+
+
+class _Prompt(WrappedDirectory):
+    """Whose names are at hand; a file is opened with what is around it, which may take time."""
+
+    def open(self, path: bytes) -> Source:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
 class WrappedWritableDirectory(WrappedDirectory, WritableDirectory):

@@ -20,6 +20,7 @@ from mapfs.trace.evidence.gains import Gains
 from mapfs.trace.evidence.item import Item, of_eviction, of_pages, of_request
 from mapfs.trace.evidence.names import Names
 from mapfs.trace.evidence.pages import Pages
+from mapfs.trace.evidence.passing import Passing
 from mapfs.trace.evidence.sample import Sample
 from mapfs.trace.evidence.waits import Wait, Waits
 from mapfs.trace.facts import FileFact
@@ -28,6 +29,7 @@ from mapfs.units import PAGE_SIZE, page_span
 
 _PATIENCE = 50_000_000  # ns for a thread that was answered to go on
 _ABREAST = 20_000_000  # ns by which a thread may fault before another whose request for the same page comes first
+_SWEEP = 64  # requests of a thread that no fault explains, between two looks for those that were handed on
 _QUEUED = 1_000_000_000  # ns that a request may have waited until mapfs took it
 
 
@@ -42,11 +44,13 @@ class Account:
         self._pages: dict[int, Pages] = {}  # by inode
         self._inodes: dict[int, int] = {}  # by file
         self._waits = Waits()
+        self.passing = Passing()
         self._gains = Gains(names)
         self._unsettled: dict[int, list[Item]] = {}  # by tid: requests that no fault explains yet
         self._seen: dict[int, int] = {}  # by tid: the time of its last sample
         self._evicted: tuple[int, int, int, Item] | None = None  # inode, next page, tid, item
         self._doubted = self._blind = 0  # moments: before them samples are missing, or evictions
+        self._joined = 0  # the moment up to which everything came in
         self._ending = False
         self._handlers: dict[int, Callable[[Sample], None]] = {
             kinds.FAULT: self._fault,
@@ -70,6 +74,7 @@ class Account:
             self._pages[fact.inode] = Pages(fact.id)
         elif pages.file != fact.id:
             pages.file = fact.id
+            pages.doubt_all()
             if not self._kernel:  # which drops them, and shows that it does
                 pages.clear()
 
@@ -83,6 +88,9 @@ class Account:
         """
         self._waits.clear()
         self._doubted = until
+        self.passing.clear()
+        for pages in self._pages.values():
+            pages.doubt_all()
 
     def lost(self, until: int) -> None:
         """Evictions are missing, too: what the cache has is not known any more."""
@@ -114,12 +122,14 @@ class Account:
                 pages.bring(first, end - 1, record.thread, why.WRITTEN)
         elif record.op == PUSH:
             pages.bring(span.start, span.stop - 1, 0, why.PUSHED)
+            if not self._kernel or record.time_ns <= self._joined:  # what touched them first came in before
+                pages.doubt(span.start, span.stop - 1)
         elif record.op == DROP and not self._kernel:
             pages.evict(span.start, span.stop - 1)
 
     def settled(self, now: int) -> list[Item]:
         """The events of which all is known at `now`, ns, in their order."""
-        queue, done = self._queue, []
+        self._joined, queue, done = now, self._queue, []
         while queue and (not queue[0].open or queue[0].until < now):
             done.append(item := queue.popleft())
             item.open = False
@@ -157,6 +167,8 @@ class Account:
             pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
             if wait is not None:
                 self._has(pages, wait.page, wait.page, item)
+        if wait is not None and pages.pushes:
+            self.passing.demanded(tid, inode, span, pages)
         since = wait.since - _ABREAST if wait else item.time_ns - _QUEUED
         self._join(inode, pages, span, item, (since, answered))
         if not tid or doubted:
@@ -166,7 +178,10 @@ class Account:
             return
         item.open, item.until = True, answered + _PATIENCE
         if wait is None:
-            self._unsettled[tid] = [one for one in self._unsettled.get(tid, ()) if one.open] + [item]
+            unsettled = self._unsettled.setdefault(tid, [])
+            unsettled.append(item)
+            if not len(unsettled) % _SWEEP:  # where samples are missing there may be thousands
+                unsettled[:] = [one for one in unsettled if one.open]
 
     def _join(self, inode: int, pages: Pages, span: range, request: Item, between: tuple[int, int]) -> None:
         """Who else waited for these pages had joined this request. A thread whose page is mapped meanwhile, by another
@@ -174,7 +189,7 @@ class Account:
         """
         answered = between[1]
         for tid, wait in self._waits.others(inode, span, request.tid, *between):
-            key = self._names.key(wait.pid, tid)
+            key = self._names.key(wait.pid, tid, wait.since)
             pages.get(self._names.process(key), wait.page, wait.page)
             wait.item = item = of_pages(
                 wait.since, request.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
@@ -201,6 +216,7 @@ class Account:
         pages = self._faulted(one)
         if pages is None:
             return
+        pages.touch(one.first, one.first)
         if pages.has(one.first):
             self._got(one, pages, VIA_FAULT)
         else:
@@ -209,6 +225,7 @@ class Account:
     def _mapped(self, one: Sample) -> None:
         pages = self._faulted(one)
         if pages is not None:
+            pages.touch(one.first, one.last)
             self._got(one, pages, VIA_FAULT)
 
     def _faulted(self, one: Sample) -> Pages | None:
@@ -233,6 +250,7 @@ class Account:
         self._seen[one.tid] = one.time_ns
         if pages is None:
             return
+        pages.touch(one.first, one.last)
         for item in self._unsettled.pop(one.tid, ()):
             if not item.open:  # it was handed on
                 continue
@@ -242,6 +260,8 @@ class Account:
                 self._unasked(item)
                 continue
             item.via, item.demanded, item.open = VIA_READ, first, False
+            if pages.pushes and item.time_ns > self._doubted:
+                self.passing.demanded(one.tid, one.inode, span, pages)
             self._has(pages, first, last, item)
         # what was wanted is told, what was had is what the cache has without a gap
         last = pages.together(one.first, one.last)
@@ -261,7 +281,7 @@ class Account:
                 item.size += (one.last - one.first + 1) * PAGE_SIZE
                 self._evicted = (inode, one.last + 1, tid, item)
                 return
-        key = self._names.key(one.pid, one.tid)
+        key = self._names.key(one.pid, one.tid, one.time_ns)
         item = of_eviction(one.time_ns, pages.file, one.first, one.last, key, one.tid)
         self._queue.append(item)
         self._evicted = (one.inode, one.last + 1, one.tid, item)

@@ -32,6 +32,8 @@ _LARGEST, _SMALLEST = 1 << 19, 1 << 15  # bytes a ring; kernel.perf_event_mlock_
 _SAMPLED = struct.Struct("=IIQQ")  # pid, tid, time, address
 #: pid, tid, address, length, offset in bytes, major, minor, inode, its generation, rights, flags
 _MMAP2 = struct.Struct("=IIQQQIIQQII")
+_SIDE_BAND = frozenset((perf.MMAP2, perf.COMM, perf.FORK, perf.EXIT))
+_Touch = tuple[int, int, int, int]  # the kind of a sample, pid, tid, address
 _MOST_PROCESSES = 10_000  # that are remembered to be watched
 
 
@@ -81,6 +83,10 @@ class Attacher:
         assert [role for role, _ in rings] == [MINOR, MAJOR] * len(cpus)
         self._rings = [(cpus[number // 2], role, ring.fd) for number, (role, ring) in enumerate(rings)]
         self._known: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    def has(self, pid: int, started: int) -> bool:
+        """Whether the process is attached to."""
+        return (pid, started) in self._known
 
     def attach(self, pid: int, started: int) -> list[int]:
         """Watches the process, of all whose threads none can map anything yet, as long as somebody keeps the
@@ -173,7 +179,7 @@ class Maps:
     def __init__(self, device: int) -> None:
         self._device = (os.major(device), os.minor(device))
         self._spaces: dict[int, _Space] = {}
-        self._rows: list[tuple[int, str, perf.Row]] = []  # that are too young
+        self._rows: list[tuple[int, _Touch | perf.Row]] = []  # that are too young
         self._heirs: dict[int, set[int]] = {}  # by the pid that was attached to: it, and what came of it, alive
         self._roots: dict[int, int] = {}  # the other way round
         self._over: list[int] = []
@@ -195,12 +201,18 @@ class Maps:
     def add(self, taken: list[tuple[str, bytes]]) -> None:
         """What the rings held."""
         rows = self._rows
+        header, sampled = perf.HEADER.unpack_from, _SAMPLED.unpack_from  # as many as they are, without a call for each
         for role, data in taken:
-            for row in perf.rows(data):
-                if row.type == perf.SAMPLE:
-                    rows.append((_SAMPLED.unpack_from(row.body)[2], role, row))
-                elif row.type in (perf.MMAP2, perf.COMM, perf.FORK, perf.EXIT):
-                    rows.append((time_of(row.body), role, row))
+            at, kind = 0, _KIND[role]
+            while at < len(data):
+                what, misc, size = header(data, at)
+                if what == perf.SAMPLE:
+                    pid, tid, time_ns, address = sampled(data, at + perf.HEADER.size)
+                    rows.append((time_ns, (kind, pid, tid, address)))
+                elif what in _SIDE_BAND:
+                    row = perf.Row(what, misc, data[at + perf.HEADER.size : at + size])
+                    rows.append((time_of(row.body), row))
+                at += size
         rows.sort(key=itemgetter(0))
 
     def take(self, limit: int) -> list[Sample]:
@@ -220,14 +232,14 @@ class Maps:
         """How many are kept."""
         return len(self._rows)
 
-    def _resolved(self, found: list[tuple[int, str, perf.Row]]) -> Iterator[Sample]:
-        for time_ns, role, row in found:
-            if row.type == perf.SAMPLE:
-                pid, tid, _, address = _SAMPLED.unpack_from(row.body)
+    def _resolved(self, found: list[tuple[int, _Touch | perf.Row]]) -> Iterator[Sample]:
+        for time_ns, row in found:
+            if isinstance(row, tuple):
+                kind, pid, tid, address = row
                 space = self._spaces.get(pid)
                 where = space.page(address) if space else None
                 if where:
-                    yield Sample(time_ns, _KIND[role], pid, tid, where[0], where[1], where[1])
+                    yield Sample(time_ns, kind, pid, tid, where[0], where[1], where[1])
             elif row.type == perf.MMAP2:
                 self._map(row.body)
             elif (task := task_of(row)) is not None:

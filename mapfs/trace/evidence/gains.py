@@ -20,7 +20,7 @@ class Gains:
         """The process of the sample has what the cache has of these pages: an event for each run of pages that it had
         not and did not ask for itself.
         """
-        key = self._names.key(one.pid, one.tid)
+        key = self._names.key(one.pid, one.tid, one.time_ns)
         process = self._names.process(key)
         new = pages.get(process, one.first, one.last)
         if not new or process is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from mapfs.trace.evidence.pages import Process
-from mapfs.trace.evidence.sample import Sample
+from mapfs.trace.evidence.sample import EXEC, FORKED, Sample
 from mapfs.trace.facts import ThreadFact
 from mapfs.trace.processes import read_comm, read_thread
 
@@ -26,6 +26,9 @@ class Names:
         self._processes: dict[int, ThreadFact] = {}  # by pid: what was known last of one of its threads
         self._commands: dict[int, str] = {}  # by pid, as the side band told
         self._owners: dict[int, Process] = {}  # by key
+        self._changed: dict[
+            int, int
+        ] = {}  # by tid: when it became another, or another program, which is to be told yet
 
     def told(self, fact: ThreadFact) -> None:
         """The daemon knows a thread."""
@@ -33,12 +36,17 @@ class Names:
         self._owners[fact.key] = (fact.pid, fact.started)
         self._commands.pop(fact.pid, None)
 
-    def key(self, pid: int, tid: int) -> int:
-        """The key of a thread; 0 where the kernel had no number for it here."""
+    def changes(self, one: Sample) -> None:
+        """A sample of the side band was taken, which is told in its turn: what /proc says is not true of before."""
+        if one.kind in (EXEC, FORKED):
+            self._changed[one.pid] = self._changed[one.tid] = one.time_ns
+
+    def key(self, pid: int, tid: int, moment: int) -> int:
+        """The key of a thread that did something at the `moment`, ns; 0 where the kernel had no number for it here."""
         fact = self._threads.get(tid)
         if fact is not None and fact.pid == pid:
             return fact.key
-        return self._resolve(pid, tid).key if 0 < tid < _NONE else 0
+        return self._resolve(pid, tid, moment).key if 0 < tid < _NONE else 0
 
     def process(self, key: int) -> Process | None:
         """The process of the thread with this key."""
@@ -46,6 +54,7 @@ class Names:
 
     def executed(self, one: Sample) -> None:
         """The process is another program now, or has another name."""
+        self._told(one)
         if one.tid != one.pid and not one.inode:
             return  # a thread's name is not its process's
         if not self._younger(self._processes, one.pid, one):
@@ -55,6 +64,7 @@ class Names:
 
     def forked(self, one: Sample) -> None:
         """A new thread; of a new process, unless it is its starter's."""
+        self._told(one)
         if not self._younger(self._threads, one.tid, one):
             self._threads.pop(one.tid, None)
         if one.pid != one.inode and not self._younger(self._processes, one.pid, one):
@@ -79,9 +89,18 @@ class Names:
         fact = facts.get(number)
         return fact is not None and fact.found_ns > one.time_ns
 
-    def _resolve(self, pid: int, tid: int) -> ThreadFact:
+    def _told(self, one: Sample) -> None:
+        for number in {one.pid, one.tid}:
+            if self._changed.get(number) == one.time_ns:
+                del self._changed[number]
+
+    def _resolve(self, pid: int, tid: int, moment: int) -> ThreadFact:
         key, self._next = self._next, self._next + 1
+        found_ns = time.monotonic_ns()
         try:
+            if self._changed and max(self._changed.get(pid, 0), self._changed.get(tid, 0)) > moment:
+                found_ns = moment
+                raise LookupError(tid)
             fact = read_thread(tid, key, read_comm(tid))
             if fact.pid != pid:
                 raise LookupError(tid)
@@ -91,7 +110,7 @@ class Names:
             if before is None:
                 before = ThreadFact(key, tid, command, pid, 0, command, "", None, 0)
             fact = msgspec.structs.replace(before, key=key, tid=tid, name=command, command=command)
-        fact = msgspec.structs.replace(fact, found_ns=time.monotonic_ns())
+        fact = msgspec.structs.replace(fact, found_ns=found_ns)
         self._learned(fact)
         self._threads[tid] = self._processes[pid] = fact
         self._owners[key] = (fact.pid, fact.started)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 DEMANDED, AHEAD, PUSHED, WRITTEN, UNKNOWN = 1, 2, 3, 4, 5  # why a page was brought in
 _WORD = 512  # pages in one integer
+_PUSHED_WORDS = 4096  # of a file, in which it is remembered what was pushed
 _KINDS = 8  # an origin is the key of a thread times this, and why
 
 Process = tuple[int, int]  # its pid, and when it started
@@ -46,6 +47,8 @@ class Pages:
         self._resident: dict[int, int] = {}
         self._origins: dict[int, array[int]] = {}
         self._got: dict[int, dict[Process, int]] = {}  # by word: who has which of its pages
+        self._pushed: dict[int, int] = {}  # pages that came by a push, and
+        self._untouched: dict[int, int] = {}  # those of them that nobody touched yet, also if they have left
 
     def has(self, page: int) -> bool:
         """Whether it is in the page cache."""
@@ -61,6 +64,10 @@ class Pages:
                 self._forget(word, there & mask)
                 there &= ~mask
             self._resident[word] = there | mask
+            if kind == PUSHED:
+                self._push(word, mask & ~there)
+            elif self._pushed:
+                self._unpush(word, mask & ~there)
             for page in _bits(word, mask & ~there):
                 self.becomes(page, thread, kind)
 
@@ -72,6 +79,8 @@ class Pages:
             self._forget(word, bit)
         else:
             self._resident[word] = there | bit
+        if self._pushed:
+            self._unpush(word, bit)
         origins = self._origins.get(word)
         if origins is None:
             origins = self._origins[word] = array("Q", bytes(8 * _WORD))
@@ -110,6 +119,58 @@ class Pages:
                     new += _bits(word, fresh & ~had)
         return new
 
+    # what was pushed
+
+    @property
+    def pushes(self) -> bool:
+        """Whether something was pushed of which it may be known whether it was touched."""
+        return bool(self._pushed)
+
+    def was_pushed(self, page: int) -> bool:
+        """Whether it came by a push, as far as that is remembered."""
+        return bool(self._pushed.get(page // _WORD, 0) >> page % _WORD & 1)
+
+    def touch(self, first: int, last: int) -> None:
+        """Somebody has what the cache has of these pages."""
+        if not self._untouched:
+            return
+        for word, mask in _words(first, last):
+            untouched = self._untouched.get(word, 0)
+            if untouched & mask:
+                self._untouched[word] = untouched & ~mask
+
+    def passed(self, span: range) -> tuple[int, int]:
+        """How many of these pages were pushed, and how many of those nobody touched."""
+        pushed = untouched = 0
+        for word, mask in _words(span.start, span.stop - 1):
+            pushed += (self._pushed.get(word, 0) & mask).bit_count()
+            untouched += (self._untouched.get(word, 0) & mask).bit_count()
+        return pushed, untouched
+
+    def doubt(self, first: int, last: int) -> None:
+        """Whether somebody touched what was pushed there, nobody can tell."""
+        for word, mask in _words(first, last):
+            self._unpush(word, mask)
+
+    def doubt_all(self) -> None:
+        """The same of all pages."""
+        self._pushed.clear()
+        self._untouched.clear()
+
+    def _push(self, word: int, mask: int) -> None:
+        if word not in self._pushed and len(self._pushed) >= _PUSHED_WORDS:
+            oldest = next(iter(self._pushed))
+            del self._pushed[oldest], self._untouched[oldest]
+        self._pushed[word] = self._pushed.get(word, 0) | mask
+        self._untouched[word] = self._untouched.get(word, 0) | mask
+
+    def _unpush(self, word: int, mask: int) -> None:
+        if word in self._pushed:
+            self._pushed[word] &= ~mask
+            self._untouched[word] &= ~mask
+
+    # what leaves
+
     def together(self, first: int, last: int) -> int:
         """The last page up to which all from `first` on are in the cache, `last` at most; `first` - 1 if it is not."""
         for word, mask in _words(first, last):
@@ -140,6 +201,7 @@ class Pages:
         self._resident.clear()
         self._origins.clear()
         self._got.clear()
+        self.doubt_all()
 
     def _forget(self, word: int, mask: int) -> None:
         got = self._got.get(word)

@@ -20,7 +20,7 @@ from mapfs.trace.evidence import bpf, perf
 from mapfs.trace.evidence.bpf import SampleRing, Values, instruction, wide
 from mapfs.trace.evidence.perf import PerfRing, Shared
 from mapfs.trace.evidence.sample import EVICTED, FAULT, MAPPED, TAKEN, Sample
-from mapfs.trace.evidence.tasks import task_of
+from mapfs.trace.evidence.tasks import tasks_of
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 PAGES, VALUES, TASKS = "pages", "values", "tasks"  # roles of rings
@@ -32,7 +32,8 @@ _POINTS = {
 }
 _FIELD = re.compile(r"field:.*?(\w+);\s*offset:(\d+);\s*size:(\d+);")
 _SAMPLE = struct.Struct("=8xQIII4xQQQ0s")  # the ring's header, and what a Sample has
-SAMPLE_SIZE = _SAMPLE.size - 8
+RECORD_SIZE = _SAMPLE.size
+SAMPLE_SIZE = RECORD_SIZE - 8
 _DEVICE, _COUNT, _LOST, _LOST_EVICTIONS, _ASLEEP, _MANY = 0, 1, 2, 3, 4, 5  # of the values that programs share with us
 _RING, _LARGEST = 1 << 22, 1 << 25  # bytes for each CPU, and of all together
 _TASK_RING = 1 << 18
@@ -127,11 +128,10 @@ def kernel_device(device: int) -> int:
     return os.major(device) << 20 | os.minor(device)
 
 
-def samples(role: str, data: bytes) -> list[Sample]:
+def samples(role: str, data: bytes | memoryview) -> list[Sample]:
     """What a ring of this role held, in its order."""
     if role == TASKS:
-        tasks = map(task_of, perf.rows(data))
-        return [task for task in tasks if task is not None]
+        return list(tasks_of(bytes(data)))
     new = tuple.__new__  # as many as they are, without the call of a method for each
     return [new(Sample, fields) for fields in _SAMPLE.iter_unpack(data)]
 

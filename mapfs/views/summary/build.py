@@ -46,6 +46,7 @@ def summarise(db: sqlite3.Connection) -> Summary:
         joined=evidence.joined_of(parts) if seen else None,
         readaheads=readaheads,
         pushes=pushes,
+        held_back=evidence.held_back_of(db) if kernel else None,
         evicted=sum(sum(part.evicted.values()) for part in parts) if kernel else None,
         longest=longest_of(db, layout, parts),
     )

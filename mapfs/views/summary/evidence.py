@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from heapq import merge
 
 from mapfs.trace.events import AHEAD, DROP, EVICT, FAULT, JOINED, PUSH, READ, SHARED
-from mapfs.views.summary.model import Got, Joined, Share, Unasked, Who
+from mapfs.views.summary.model import Got, HeldBack, Joined, Share, Unasked, Who
 from mapfs.views.summary.part import DEMAND, Group, Part, pages_of
 
 REQUESTS, FAULTS, KERNEL = "requests", "faults", "kernel"
@@ -127,6 +127,15 @@ def unasked_of(db: sqlite3.Connection, page_size: int, parts: Sequence[Part], si
         for op, missed in ((READ, unclear), (PUSH, 0))
     ]
     return made[0], made[1]
+
+
+def held_back_of(db: sqlite3.Connection) -> HeldBack:
+    """What mapfs did not push ahead for what the evidence had seen."""
+    return HeldBack(
+        *db.execute(
+            "SELECT ifnull(sum(times), 0), ifnull(sum(pushed), 0), ifnull(sum(untouched), 0) FROM held_back"
+        ).fetchone()
+    )
 
 
 def followed(db: sqlite3.Connection, page_size: int, files: set[int]) -> tuple[dict[int, int], dict[int, int], int]:

@@ -107,6 +107,15 @@ class Unasked:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """How often mapfs stopped to push ahead, since of `pushed` pages `untouched` were passed by."""
+
+    times: int
+    pushed: int
+    untouched: int
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """How often a thread waited for the request of another, and how long: the sum of those that are known."""
 
@@ -176,6 +185,7 @@ class Summary:
     joined: Joined | None
     readaheads: Unasked
     pushes: Unasked
+    held_back: HeldBack | None
     evicted: int | None
     longest: list[Wait]
 

@@ -61,6 +61,12 @@ def _head(summary: Summary, console: Console) -> None:
         _say(console, f"read ahead: {_became(summary.readaheads)}")
     if summary.pushes.brought:
         _say(console, f"pushed: {_became(summary.pushes)}")
+    if (held := summary.held_back) and held.times:
+        _say(
+            console,
+            f"prefetch held back: {held.times:,} time{'s'[: held.times > 1]}, after {held.untouched:,} of "
+            f"{held.pushed:,} pages pushed were passed by untouched",
+        )
     if summary.evicted is not None:
         _say(console, f"evicted: {summary.evicted:,} pages, asked for again: {total.refaults:,}")
     if summary.joined and summary.joined.count:

@@ -1,0 +1,54 @@
+"""Taking: what is in the rings becomes a round, with the facts that it may refer to, and waits in the spool."""
+
+import os
+import time
+from collections.abc import Callable
+
+from mapfs.trace.evidence.intake import Intake
+from mapfs.trace.ring import Reader, Ring
+from mapfs.trace.rounds import Round, RoundFact
+from mapfs.trace.spool import Spool
+
+
+class Taker:
+    """`facts` takes what the daemon has sent. The spool's file lies beside `trace`; None: it has memory alone."""
+
+    def __init__(self, ring: Ring, trace: str | None, facts: Callable[[], list[RoundFact]]) -> None:
+        self.spool = Spool(os.path.dirname(os.path.abspath(trace)) if trace else None)
+        self.intake: Intake | None = None
+        self.reader = Reader(ring)
+        self.taken_at = 0.0  # time.monotonic() of the last round
+        self.full = 0.0  # of the fullest ring, 0 to 1, then
+        self._ring = ring
+        self._facts = facts
+        self._waiting: list[RoundFact] = []  # for a round, where none could be taken
+
+    def take(self, *, behind: bool, final: bool = False) -> int:
+        """Takes a round, unless the spool is full; how much there was. `behind`: it will not be joined at once."""
+        reader, before = self.reader, self.reader.lost
+        one = Round(time.monotonic_ns(), reader.next)
+        full, self.full = self.spool.full, 0.0
+        self.taken_at = time.monotonic()
+        if not full:
+            one.records = self._records(final=final)
+            one.until, one.lost = reader.next, reader.lost - before
+            self.full = len(one.records) / self._ring.size
+            if self.intake is not None:
+                self.intake.take(one, behind=behind or len(self.spool) > 0)
+                self.full = max(self.full, self.intake.full)
+        self._waiting += self._facts()
+        if full:
+            return 0
+        one.facts, self._waiting = self._waiting, []
+        if not one.empty or (self.intake is not None and not self.spool):
+            self.spool.put(one)
+        return len(one.records) + one.lost + sum(len(data) for _, data in one.samples)
+
+    def _records(self, *, final: bool) -> bytes:
+        """All that are in the ring; what comes meanwhile may be left for the next round."""
+        head = self._ring.head()
+        found = [self.reader.take_bytes(final=final)]
+        while self.reader.next < head and (more := self.reader.take_bytes(final=final)):
+            found.append(more)
+        self._ring.read(self.reader.next)
+        return b"".join(found)
