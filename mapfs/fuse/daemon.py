@@ -15,7 +15,7 @@ import pyfuse3
 import trio
 
 from mapfs.errors import MountError, first, reason_of
-from mapfs.fuse import device, mountpoint
+from mapfs.fuse import device, eventloop, mountpoint
 from mapfs.fuse.ahead import Ahead
 from mapfs.fuse.bridge import Bridge
 from mapfs.fuse.control import Control
@@ -105,10 +105,7 @@ class Mount:
             prepare_interpreter()
             turn = Turn()
             self._assemble(tree, ring, recorder, turn, stack)
-            try:
-                trio.run(self._serve, instruments=[turn])
-            except ExceptionGroup as error:
-                raise first(error) from error
+            eventloop.run(self._serve, [turn])
         if self._failure is not None:
             raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
 

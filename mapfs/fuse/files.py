@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mapfs.headroom import Headroom
 from mapfs.trace.facts import FileFact, printable
 from mapfs.trace.plan import version_text
 from mapfs.tree.filenodes import FileNode
@@ -44,6 +45,7 @@ class Files:
     """All open files. `learned` is given the fact of a file before anything refers to it."""
 
     def __init__(self, learned: Callable[[FileFact], object]) -> None:
+        self._headroom = Headroom()
         self.handles: dict[int, OpenFile] = {}
         self.new_handle = itertools.count(1).__next__
         self._learned = learned
@@ -54,6 +56,7 @@ class Files:
 
     def open(self, node: FileNode, *, writing: bool = False) -> tuple[int, bool]:
         """A new handle, and whether what the page cache holds of the file may stay. Raises OSError."""
+        self._headroom.need()
         node.acquire(writing=writing)
         try:
             node.entry()

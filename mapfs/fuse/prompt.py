@@ -10,7 +10,6 @@ directory is opened and is not what it was then.
 
 import errno
 import os
-import resource
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -27,7 +26,6 @@ from mapfs.tree.mirrored import MirrorDirectory, MirrorFile, MirrorLink, MirrorN
 from mapfs.tree.nodes import FixedDirectory, Node
 from mapfs.tree.tree import Tree
 
-_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
 _SETTLED = 2_000_000_000  # ns after which a further change is certain to have another time
 #: What names are answered with, besides answers: all else is for `operations` to find out, and to tell of.
 _TOLD = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -72,7 +70,7 @@ class Prompt:
     def answer(self, message: memoryview, opcode: int) -> tuple[bytes, int] | None:
         """The body of the reply, and its errno; None where the request is to go the long way. Never raises."""
         answer = self._answers.get(opcode)
-        if answer is None or _may_run_out() or not self._turn.take():
+        if answer is None or not self._turn.take():
             return None
         try:
             body = answer(wire.Request._make(wire.REQUEST.unpack_from(message)[:7]), message[wire.REQUEST.size :])
@@ -188,10 +186,3 @@ class Prompt:
             self._files.refresh(node)
             return not node.stale
         return True
-
-
-def _may_run_out() -> bool:
-    """Whether an allocation may fail (setrlimit(2)). Of what little is left then nothing is taken here: libfuse and trio
-    need it to say so.
-    """
-    return any(resource.getrlimit(one)[0] != resource.RLIM_INFINITY for one in _LIMITS)

@@ -29,30 +29,34 @@ def abort(st_dev: int, path: str | None = None) -> None:
 
 def prepare_interpreter() -> None:
     """What keeps threads waiting for each other is kept short; what was made so far, and stays, is not looked through
-    for garbage again and again, which stops all threads for tens of ms.
+    for garbage again and again, which stops all threads for tens of ms. That memory is short is said by what needs it.
     """
+    sys.unraisablehook = _unraisable
     sys.setswitchinterval(_SWITCH_INTERVAL)
     gc.freeze()
 
 
+def _unraisable(told: "sys.UnraisableHookArgs") -> None:
+    if told.exc_type is not MemoryError:
+        sys.__unraisablehook__(told)
+
+
 def raise_descriptor_limit() -> None:
     """Mirrors hold a descriptor for each file that a client has open."""
-    _limit_descriptors(0)
+    with contextlib.suppress(OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def keep_descriptors() -> None:
     """Keeps some descriptors for the end of the mount, whatever clients have open until then: by the soft limit of this
-    process, which `raise_descriptor_limit` takes away.
+    process, which `raise_descriptor_limit` takes away. Where fewer would be left than are open now, that
+    many are the limit.
     """
-    _limit_descriptors(_KEPT)
-
-
-def _limit_descriptors(kept: int) -> None:
-    """Where `kept` of them are more than there can be, as many as are open now are the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     least = len(os.listdir("/proc/self/fd"))
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - kept, min(hard, least)), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - _KEPT, min(hard, least)), hard))
 
 
 def extend_readahead(st_dev: int, wanted: int, offered: int, warn: Callable[[str], None]) -> None:

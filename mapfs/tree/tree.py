@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mapfs.headroom import Headroom
 from mapfs.sources.base import DirectorySource, WritableDirectory
 from mapfs.tree.filenodes import FileNode, FixedFile
 from mapfs.tree.nodes import ROOT_INODE, FixedDirectory, Node
@@ -22,6 +23,7 @@ class Tree:
     """All nodes by inode number. Inode numbers are never used twice in a mount."""
 
     def __init__(self) -> None:
+        self._headroom = Headroom()
         self._nodes: dict[int, Node] = {}
         self._last = ROOT_INODE - 1
         self.root = FixedDirectory(self.new_inode(), None, b"")
@@ -29,7 +31,8 @@ class Tree:
         self.mirrors: list[DirectorySource] = []
 
     def new_inode(self) -> int:
-        """A number that no node has had."""
+        """A number that no node has had, for one that will be kept. Raises OSError (ENOMEM)."""
+        self._headroom.need()
         self._last += 1
         return self._last
 
