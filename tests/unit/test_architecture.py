@@ -16,11 +16,12 @@ BASE = {"mapfs", "mapfs.errors", "mapfs.toml", "mapfs.units"}  # `from mapfs imp
 #: package: what its modules may import of mapfs, a package with all that is in it
 ALLOWED = {
     "mapfs.sources": BASE | {"mapfs.sources"},
-    "mapfs.tree": BASE | {"mapfs.sources", "mapfs.tree"},
+    "mapfs.tree": BASE | {"mapfs.headroom", "mapfs.sources", "mapfs.tree"},
     "mapfs.trace": BASE | {"mapfs.trace"},
     "mapfs.views": BASE | {"mapfs.trace", "mapfs.views"},
     "mapfs.fuse": BASE
     | {
+        "mapfs.headroom",
         "mapfs.sources.base",
         "mapfs.sources.spec",
         "mapfs.sources.coherency",
@@ -58,6 +59,7 @@ ALLOWED = {
     "mapfs.systemd": set[str](),
     "mapfs.signals": set[str](),
     "mapfs.errors": set[str](),
+    "mapfs.headroom": set[str](),
     "mapfs.toml": {"mapfs.errors"},
     "mapfs.units": {"mapfs.errors"},
     "mapfs.pytest_plugin": {"mapfs.mounting", "mapfs.sources.base", "mapfs.views.demanded"},

@@ -141,6 +141,7 @@ def test_a_trace_is_played_as_fast_as_it_was(trace: str) -> None:
     assert player.feed.length_ns == 5 * SECOND + 99
     assert [told_at(player, clock, at) for at in (0, 0.9, 1, 2.5, 4.9, 5, 5.1)] == [1, 1, 2, 3, 5, 6, 105]
     assert player.over and player.feed.ended == "the trace ends here"
+    assert player.now_ns == player.model.last_ns, "what was looked at late did not happen later"
 
 
 @pytest.mark.parametrize(("speed", "after"), [(2.0, 0.5), (10.0, 0.1), (0.1, 10.0), (1000.0, 0.001)])

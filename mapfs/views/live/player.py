@@ -38,7 +38,7 @@ class Player:
     @property
     def now_ns(self) -> int:
         """The time that is shown, in that of the events."""
-        if self.feed.recorded:
+        if self.feed.recorded and not self.over:
             return self._position if self._position is not None else self.model.last_ns
         if self._frozen is not None or self.over:
             return self.shown.last_ns
