@@ -209,6 +209,9 @@ class Warmer:
         for directory in directories:
             with contextlib.suppress(OSError), os.scandir(os.path.join(os.fsencode(mountpoint), directory)) as names:
                 deque(itertools.islice(names, _MOST_NAMES), maxlen=0)
+        for directory in directories:  # whose access times the kernel takes for unknown now
+            with contextlib.suppress(OSError):
+                os.stat(os.path.join(os.fsencode(mountpoint), directory))
 
     async def run(self, plan: Plan, inodes: Sequence[int | None], warn: Callable[[str], None]) -> None:
         """Pushes all of `plan`, and warns of what cannot be."""
