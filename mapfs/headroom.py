@@ -21,6 +21,6 @@ class Headroom:
         """Something more is about to be kept for long. Raises OSError (ENOMEM) where too little would be
         left."""
         if not self._left:
-            mmap.mmap(-1, _KEPT).close()
+            mmap.mmap(-1, _KEPT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
             self._left = _EACH
         self._left -= 1

@@ -1,15 +1,18 @@
-"""Memory that must be left: a limit of addresses, set on a process of its own."""
+"""Memory that must be left: a limit, set on a process of its own."""
 
 import subprocess
 import sys
+
+import pytest
 
 from tests.support import WITHIN
 
 CODE = """
 import errno, resource, sys
 from mapfs.headroom import Headroom
-pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (pages + int(sys.argv[1]), resource.RLIM_INFINITY))
+limit, field = {"AS": (resource.RLIMIT_AS, "VmSize:"), "DATA": (resource.RLIMIT_DATA, "VmData:")}[sys.argv[1]]
+has = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(field))
+resource.setrlimit(limit, (has + int(sys.argv[2]), resource.RLIM_INFINITY))
 room, had = Headroom(), 0
 try:
     for had in range(100):
@@ -17,18 +20,19 @@ try:
 except OSError as error:
     assert error.errno == errno.ENOMEM
     print("refused", had)
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     room.need()
 else:
     print("had")
 """
 
 
-def _with(more: int) -> str:
-    command = [sys.executable, "-c", CODE, str(more)]
+def _with(limit: str, more: int) -> str:
+    command = [sys.executable, "-c", CODE, limit, str(more)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=WITHIN).stdout.strip()
 
 
-def test_it_is_refused_where_too_little_is_left_until_there_is_more() -> None:
-    assert _with(64 << 20) == "had"
-    assert _with(1 << 20) == "refused 0"
+@pytest.mark.parametrize("limit", ["AS", "DATA"])
+def test_it_is_refused_where_too_little_is_left_until_there_is_more(limit: str) -> None:
+    assert _with(limit, 64 << 20) == "had"
+    assert _with(limit, 1 << 20) == "refused 0"
