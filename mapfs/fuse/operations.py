@@ -13,7 +13,7 @@ from typing import Any
 import pyfuse3
 import trio
 
-from mapfs.errors import SourceError
+from mapfs.errors import SourceError, lack_of
 from mapfs.fuse import wire
 from mapfs.fuse.clients import may_command
 from mapfs.fuse.demand import Answers, Demand, checked, perform
@@ -120,19 +120,24 @@ class Operations(Naming):
         if listing.due(start_id):
             listing.read(await waiting(directory.names) if directory.slow else directory.names())
         listing.given()
-        names = listing.names or []
+        names, given = listing.names or [], False
         for position in range(start_id, len(names)):
             try:
                 node, entry = await self._look_up(directory, names[position])
-            except OSError:  # removed since the directory was opened, or hidden
+            except OSError as error:
                 listing.incomplete()
-                continue
+                if lack_of(error) is None:  # removed since the directory was opened, or hidden
+                    continue
+                if given:  # the kernel asks for the rest, and is told then
+                    break
+                raise
             made = await self._attributes(node, entry)
             if not pyfuse3.readdir_reply(token, names[position], made, position + 1):
                 if not node.lookups:
                     node.forget()
                 break
             node.lookups += 1
+            given = True
 
     @translated
     async def releasedir(self, fh: int) -> None:

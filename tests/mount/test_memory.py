@@ -77,7 +77,7 @@ def test_with_little_memory_it_goes_on_or_ends_and_nobody_is_stuck(mount: Mounte
                 page = number * 7
                 assert os.pread(fd, 4096, page * 4096)[:8] == page.to_bytes(8, "little")
                 if not number % 500:
-                    os.listdir(sys.argv[1] + "/m")
+                    assert len(os.listdir(sys.argv[1] + "/m")) == 3000, "all, or an error"
                 fds.append(os.open(f"{sys.argv[1]}/m/{number:04}-{'x' * 200}", os.O_RDONLY))
                 assert os.read(fds[-1], 10) == b"%04d" % number
             except OSError as error:
