@@ -152,8 +152,11 @@ def test_the_oom_killer_takes_the_daemon_and_nobody_is_stuck(mount: Mounter, tmp
             spec = f"c=file:{tmp_path}/data,cow={place}"
             daemon = mount(spec, "p=pages:1G", "--trace", str(trace), "-q", wait=False, command=command).wait_mounted()
             pid = daemon.process.pid
-            recorder = os.pidfd_open(daemon.stats()["recorder_pid"])
-            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # and not its recorder
+            recorder_pid = daemon.stats()["recorder_pid"]
+            recorder = os.pidfd_open(recorder_pid)
+            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+            # and not its recorder, which would be next until what the killed one held open is given back
+            (group.parent / "cgroup.procs").write_text(str(recorder_pid))
             assert client("touch", daemon.file("p"), "0-99")["numbers"] == list(range(100))
             code = """
                 import os, sys
