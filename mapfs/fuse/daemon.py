@@ -105,7 +105,10 @@ class Mount:
             prepare_interpreter()
             turn = Turn()
             self._assemble(tree, ring, recorder, turn, stack)
-            eventloop.run(self._serve, [turn])
+            try:
+                eventloop.run(self._serve, [turn])
+            finally:
+                turn.end()
         if self._failure is not None:
             raise MountError(f"the mount ended by an error of mapfs: {reason_of(self._failure)}") from self._failure
 

@@ -4,7 +4,6 @@ The control plane opens and closes; pagers look a handle up once a request. The 
 before the first request for it can come.
 """
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,16 +46,26 @@ class Files:
     def __init__(self, learned: Callable[[FileFact], object]) -> None:
         self._headroom = Headroom()
         self.handles: dict[int, OpenFile] = {}
-        self.new_handle = itertools.count(1).__next__
+        self._last_handle = 0
         self._learned = learned
         self._writing: set[int] = set()  # handles
         self._by_node: dict[int, OpenFile] = {}
         self._known: dict[str, _Known] = {}
         self._last_id = 0
 
+    def new_handle(self) -> int:
+        """A number that no handle has had, of a file or a directory. Raises OSError (ENOMEM)."""
+        self._headroom.need()
+        self._last_handle += 1
+        return self._last_handle
+
     def open(self, node: FileNode, *, writing: bool = False) -> tuple[int, bool]:
         """A new handle, and whether what the page cache holds of the file may stay. Raises OSError."""
-        self._headroom.need()
+        try:
+            handle = self.new_handle()
+        except OSError:
+            node.unused()
+            raise
         node.acquire(writing=writing)
         try:
             node.entry()
@@ -70,7 +79,6 @@ class Files:
         node.cached = node.generation
         self.refresh(node)
         file.handles += 1
-        handle = self.new_handle()
         self.handles[handle] = file
         if writing:
             self._writing.add(handle)

@@ -191,9 +191,8 @@ class Operations(Naming):
             raise refused(errno.EROFS)
         if node.writable and not may_command(ctx.uid, ctx.pid):
             raise refused(errno.EACCES)
-        session = await node.opener(bool(flags & os.O_NONBLOCK))
         handle = self._files.new_handle()
-        self.sessions[handle] = session
+        self.sessions[handle] = await node.opener(bool(flags & os.O_NONBLOCK))
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
 
     def opening(self, tid: int) -> None:

@@ -165,8 +165,9 @@ class Prompt:
         settled = time.time_ns() - max(entry.mtime_ns, entry.ctime_ns) > _SETTLED
         if settled:
             flags |= wire.OPEN_CACHE_DIR
+        handle = self._handles.listings.add(node)
         node.listed = version if settled else None
-        return wire.OPEN_OUT.pack(self._handles.listings.add(node), flags, 0)
+        return wire.OPEN_OUT.pack(handle, flags, 0)
 
     def _release_directory(self, request: wire.Request, body: memoryview) -> bytes | None:
         return b"" if self._handles.listings.remove(wire.HANDLE.unpack_from(body)[0]) else None

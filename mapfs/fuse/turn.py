@@ -15,12 +15,20 @@ class Turn(trio.abc.Instrument):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
+        self._mine = True  # the trio thread's, which alone looks
 
     def before_io_wait(self, timeout: float) -> None:
+        self._mine = False
         self._lock.release()
 
     def after_io_wait(self, timeout: float) -> None:
         self._lock.acquire()
+        self._mine = True
+
+    def end(self) -> None:
+        """From now on nobody can take it, even where the run ended while it waited. Called by the thread of the run."""
+        if not self._mine:
+            self.after_io_wait(0)
 
     def take(self) -> bool:
         """Whether it is the caller's now, until `give_back`. Does not wait."""

@@ -85,11 +85,15 @@ class FileNode(Node):
 
     def acquire(self, *, writing: bool = False) -> Source:
         """The source, opened if need be; each call is matched by a `release`. Raises OSError or SourceError."""
-        if self._opened is None:
-            self._set(self.new_source())
-        if writing:
-            self._make_writable()
-            self.writers += 1
+        try:
+            if self._opened is None:
+                self._set(self.new_source())
+            if writing:
+                self._make_writable()
+        except BaseException:
+            self.unused()
+            raise
+        self.writers += writing
         self.opens += 1
         assert self.source is not None
         return self.source
@@ -98,6 +102,10 @@ class FileNode(Node):
         """One open handle less; the last one closes what only open handles need."""
         self.opens -= 1
         self.writers -= writing
+        self.unused()
+
+    def unused(self) -> None:
+        """Closes what only open handles need, where there is none: a source that was opened for one that never was."""
         if not self.opens:
             self._idle()
 

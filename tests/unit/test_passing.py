@@ -115,6 +115,23 @@ def test_after_samples_were_lost_nothing_is_concluded_of_what_was_pushed_before(
     assert [one.first for one in reader.passed()] == [65], "of what came later it is"
 
 
+@pytest.mark.parametrize("via", [TAKEN, FAULT])
+def test_nothing_is_concluded_of_the_very_round_that_lost_samples(via: int) -> None:
+    """They are missed before what came in with them is looked at."""
+    reader = Reader(via=via)
+    reader.push(300, 1)
+    reader.demand(0)
+    reader.account.missed((reader.now + 1_000) * 1000)
+    for number in range(3):
+        reader.window(number)
+    assert reader.passed() == []
+    reader.now += 1_000
+    for number in range(3, 7):
+        reader.window(number)
+    first = [one.first for one in reader.passed()]
+    assert first and min(first) >= 97, "of what came later it is"
+
+
 def test_a_push_whose_pages_may_have_been_touched_before_it_came_in_is_not_counted() -> None:
     reader = Reader()
     reader.push(300, 1)

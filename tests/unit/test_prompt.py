@@ -14,6 +14,7 @@ from mapfs.fuse import wire
 from mapfs.fuse.files import Files
 from mapfs.fuse.listing import Listings
 from mapfs.fuse.prompt import Prompt
+from mapfs.headroom import Headroom
 from mapfs.sources.backing import in_memory
 from mapfs.sources.directory import BackingDirectory
 from mapfs.sources.spec import Spec
@@ -38,9 +39,9 @@ class FakeTurn:
 
 
 class FakeHandles:
-    def __init__(self) -> None:
+    def __init__(self, files: Files) -> None:
         self.told: list[str] = []
-        self.listings = Listings(itertools.count(77).__next__)
+        self.listings = Listings(files.new_handle)
 
     def opening(self, tid: int) -> None:
         self.told.append(f"opening {tid}")
@@ -57,8 +58,8 @@ class Asked:
 
     def __init__(self, **specs: Spec) -> None:
         self.tree = build(dict(specs), "/nowhere")
-        self.turn, self.handles = FakeTurn(), FakeHandles()
         self.files = Files(lambda _: None)
+        self.turn, self.handles = FakeTurn(), FakeHandles(self.files)
         self.prompt = Prompt(self.turn, self.tree, self.files, self.handles, lambda tid: tid == 5)  # type: ignore[arg-type] # no trio here
 
     def ask(self, opcode: int, nodeid: int, body: bytes) -> tuple[bytes, int] | None:
@@ -292,8 +293,8 @@ def test_the_kernel_keeps_names_of_a_directory_that_is_what_it_was(
     assert [asked.open_directory("m/d") for _ in range(3)] == [CACHE, CACHE | KEEP, CACHE | KEEP]
     (home / "d" / "new").touch()
     assert asked.open_directory("m/d") == CACHE
-    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 77, 0, 0, 0)) == (b"", 0)
-    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 76, 0, 0, 0)) is None
+    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 1, 0, 0, 0)) == (b"", 0)
+    assert asked.ask(wire.RELEASEDIR, asked.node("m/d"), struct.pack("=QIIQ", 1, 0, 0, 0)) is None
 
 
 def test_a_prompt_directory_never_looks_at_the_disk_and_stays_in_its_mount(home: Path) -> None:
@@ -315,3 +316,29 @@ def test_a_prompt_directory_never_looks_at_the_disk_and_stays_in_its_mount(home:
         with pytest.raises(BlockingIOError):
             there.entry(b"proc/self")
     above.close()
+
+
+def test_where_memory_is_short_nothing_is_opened_and_nothing_is_left_open(
+    asked: Asked, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long way says so."""
+    for number in range(20):
+        (home / "d" / f"{number}").touch()
+    for path in [*(f"m/d/{number}" for number in range(20)), "m/d"]:
+        asked.node(path)
+    directory = asked.tree[asked.node("m/d")]
+    assert isinstance(directory, MirrorDirectory)
+    before = sorted(os.listdir("/proc/self/fd")), directory.listed
+
+    def no_more(_: Headroom) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(Headroom, "need", no_more)
+    for number in range(20):
+        assert asked.open(f"m/d/{number}") is None
+    assert asked.ask(wire.OPENDIR, directory.inode, wire.OPEN_IN.pack(os.O_RDONLY | os.O_DIRECTORY, 0)) is None
+    assert (sorted(os.listdir("/proc/self/fd")), directory.listed) == before
+    assert not asked.files.handles and not asked.files.opened()
+    monkeypatch.undo()
+    answer = asked.open("m/d/7")
+    assert answer is not None and not answer[1]

@@ -61,3 +61,13 @@ def test_it_can_be_taken_while_trio_waits_and_trio_waits_for_who_has_it() -> Non
     trio.run(main, instruments=[turn])
     assert goes_on.is_set()
     assert order == ["taken", "woken"]
+
+
+def test_nobody_takes_it_where_the_run_ended_while_it_waited() -> None:
+    turn = Turn()
+    turn.before_io_wait(1)  # and then an exception, out of the wait for I/O
+    assert taken(turn)
+    turn.end()
+    assert not taken(turn)
+    turn.end()
+    assert not taken(turn)

@@ -122,7 +122,8 @@ class Account:
                 pages.bring(first, end - 1, record.thread, why.WRITTEN)
         elif record.op == PUSH:
             pages.bring(span.start, span.stop - 1, 0, why.PUSHED)
-            if not self._kernel or record.time_ns <= self._joined:  # what touched them first came in before
+            # what touched them first came in before, or is missing
+            if not self._kernel or record.time_ns <= max(self._joined, self._doubted):
                 pages.doubt(span.start, span.stop - 1)
         elif record.op == DROP and not self._kernel:
             pages.evict(span.start, span.stop - 1)
@@ -167,7 +168,7 @@ class Account:
             pages.bring(span.start, span.stop - 1, item.thread, kind, anew=True)
             if wait is not None:
                 self._has(pages, wait.page, wait.page, item)
-        if wait is not None and pages.pushes:
+        if wait is not None and pages.pushes and item.time_ns > self._doubted:
             self.passing.demanded(tid, inode, span, pages)
         since = wait.since - _ABREAST if wait else item.time_ns - _QUEUED
         self._join(inode, pages, span, item, (since, answered))
