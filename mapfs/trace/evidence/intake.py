@@ -117,7 +117,12 @@ def _has_evictions(data: bytes) -> bool:
 
 
 def _is_mounted(device: int) -> bool:
-    """Whether the mount is in the name space. The kernel takes it out before it drops the pages of what it unmounts."""
+    """Whether the mount is in the name space. The kernel takes it out before it drops the pages of what it unmounts.
+    True where that cannot be read: the next round asks again.
+    """
     number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", "rb") as file:
-        return any(line.split(b" ", 3)[2] == number.encode() for line in file)
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return any(line.split(b" ", 3)[2] == number.encode() for line in file)
+    except OSError:
+        return True
