@@ -125,7 +125,9 @@ class Joiner:
                 self.known.thread(fact)
                 if self.evidence is not None:
                     self.evidence.known(fact)
-            case WatchedFact() if self.evidence is not None:
+            case WatchedFact():
+                if self.evidence is None:
+                    return  # it failed meanwhile: the trace does not say that the process is watched
                 self.evidence.watch(fact.pid)
             case ReasonFact():
                 self.known.reasons[fact.id] = fact.text

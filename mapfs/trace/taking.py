@@ -54,7 +54,13 @@ class Taker:
     def fail(self, error: Exception) -> None:
         """There is no evidence from the next round on; those before it have theirs."""
         self._failed = reason_of(error)
-        self.intake = None
+        self.end_evidence()
+
+    def end_evidence(self) -> None:
+        """Nothing is kept of it."""
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.close()
 
     def _records(self, *, final: bool) -> bytes:
         """All that are in the ring; what comes meanwhile may be left for the next round."""

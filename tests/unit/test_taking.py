@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -40,7 +41,7 @@ def test_evidence_that_cannot_be_taken_ends_where_it_failed_and_no_request_is_lo
     joiner = Joiner(SLOTS, lambda _: None, lambda _: None)
     joiner.begin(MOUNT)
     taker = Taker(ring, None, lambda: [waiting.pop()] if waiting else [])
-    taker.intake = Intake(ring.barrier, lambda _: None)
+    taker.intake = Intake(ring.barrier, select.epoll(), lambda _: None)
     if in_file:
         taker.spool = Spool(str(tmp_path), memory=0)
     ask(ring, range(10))
