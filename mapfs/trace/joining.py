@@ -68,7 +68,7 @@ class Joiner:
             try:
                 items += self.evidence.settle(final=final)
             except Exception as error:
-                items += self._failed(error)
+                items += self._failed(reason_of(error))
         elif self._records:
             part, self._records = self._records[: _STEP * SLOT], self._records[_STEP * SLOT :]
             items += [of_request(record, *self._classifier.classify(record)) for record in records_of(part)]
@@ -92,14 +92,14 @@ class Joiner:
             self._classifier.lost()
             self._serial += one.lost
             events.append(Lost(one.lost))
-        if self.evidence is None:
+        if self.evidence is None or one.failed:
             self._records += one.records
-            return []
+            return self._failed(one.failed) if self.evidence is not None else []
         try:
             self.evidence.add(one, records_of(one.records))
         except Exception as error:
             self._records = one.records
-            return self._failed(error)
+            return self._failed(reason_of(error))
         if one.lost_samples:
             self.lost_samples += one.lost_samples
             self._serial += 1
@@ -107,9 +107,9 @@ class Joiner:
             events.append(Lost(one.lost_samples, samples=True))
         return []
 
-    def _failed(self, error: Exception) -> list[Item]:
+    def _failed(self, why: str) -> list[Item]:
         assert self.evidence is not None
-        warn(f"evidence failed: {reason_of(error)}; from now on the requests alone are recorded")
+        warn(f"evidence failed: {why}; from now on the requests alone are recorded")
         items = self.evidence.rest()
         self.evidence = None
         return items
@@ -125,7 +125,9 @@ class Joiner:
                 self.known.thread(fact)
                 if self.evidence is not None:
                     self.evidence.known(fact)
-            case WatchedFact() if self.evidence is not None:
+            case WatchedFact():
+                if self.evidence is None:
+                    return  # it failed meanwhile: the trace does not say that the process is watched
                 self.evidence.watch(fact.pid)
             case ReasonFact():
                 self.known.reasons[fact.id] = fact.text

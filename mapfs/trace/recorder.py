@@ -19,6 +19,7 @@ from mapfs.trace import facts
 from mapfs.trace.descriptors import Descriptors
 from mapfs.trace.endpoint import Endpoint
 from mapfs.trace.events import Event, Lost
+from mapfs.trace.evidence import perf
 from mapfs.trace.evidence.intake import Intake
 from mapfs.trace.evidence.tiers import KERNEL, REQUESTS_ALONE
 from mapfs.trace.facts import FileFact, HeldBackFact, MountFact, ReasonFact, ThreadFact
@@ -180,7 +181,7 @@ class Recorder:
         handed, events = joiner.step(last or (None if joiner.cut else self.taker.spool.take()), final=final)
         self.ring.handed(joiner.until)
         if joiner.evidence is None:
-            self.taker.intake = None  # it failed, or there is none
+            self.taker.end_evidence()  # it failed, or there is none
         else:
             self.daemon.hears(joiner.evidence.passed())
         if events:
@@ -225,6 +226,7 @@ class Recorder:
             try:
                 fact = facts.decode(message)
             except msgspec.MsgspecError as error:
+                perf.close_all(fds)
                 warn(f"a fact cannot be read: {error}; what refers to it shows ?")
                 continue
             if isinstance(fact, FileFact | ThreadFact | ReasonFact | HeldBackFact):
@@ -250,13 +252,16 @@ class Recorder:
                 if fact.evidence != REQUESTS_ALONE:
                     self.joiner.begin(fact)
                     names = self.joiner.evidence.names if self.joiner.evidence else None
-                    self.taker.intake = Intake(self.ring.barrier, names.changes if names else lambda _: None)
+                    changed = names.changes if names else lambda _: None
+                    self.taker.intake = Intake(self.ring.barrier, self._awake, changed)
                 self._learned(fact)
             case facts.RingsFact() if self.taker.intake is not None and self.joiner.evidence is not None:
                 if self.mount is not None and self.mount.evidence != KERNEL:
                     self.joiner.evidence.maps(fact.device)
-                for fd in self.taker.intake.add(fact, fds):
-                    self._awake.register(fd, select.EPOLLIN)
+                try:
+                    self.taker.intake.add(fact, fds)
+                except Exception as error:
+                    self.taker.fail(error)
             case facts.DaemonFact():
                 self.daemon.tells(fact)
             case facts.EventsWanted() | facts.StatsWanted() | facts.MetricsWanted():
@@ -264,12 +269,13 @@ class Recorder:
             case facts.Ended():
                 self._orderly, self._served = True, fact.served
             case _:
-                pass
+                perf.close_all(fds)  # of rings, where evidence has failed
 
     def _watch(self, fact: facts.WatchedFact, fds: list[int]) -> bool:
         """Whether the process is watched: else the trace does not say that it is."""
-        if self.taker.intake is None:
-            return True
+        if self.taker.intake is None:  # evidence failed
+            perf.close_all(fds)
+            return False
         if self._descriptors.scarce(fds):
             return False
         self.taker.intake.watch(fact.pid, fds)

@@ -32,6 +32,8 @@ class Round(msgspec.Struct, array_like=True):
     missed: int = 0
     #: The mount is not in the name space any more.
     ending: bool = False
+    #: Why evidence ended with this round, of which requests alone are there; empty: it did not.
+    failed: str = ""
     #: In the order in which the daemon sent them.
     facts: list[RoundFact] = []
 
@@ -43,7 +45,7 @@ class Round(msgspec.Struct, array_like=True):
     @property
     def empty(self) -> bool:
         """Whether nothing was there: it tells of the moment alone."""
-        return not (self.records or self.samples or self.facts or self.lost or self.missed)
+        return not (self.records or self.samples or self.facts or self.lost or self.missed or self.failed)
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -26,12 +26,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Extent(NamedTuple):
-    """Where a round is in the file, bytes; and what is known of it without."""
+    """Where a round is in the file, bytes; and the round that takes its place where it cannot be read."""
 
     at: int
     size: int
-    moment: int
-    until: int
+    instead: Round
 
 
 class Spool:
@@ -45,8 +44,10 @@ class Spool:
         self._memory: deque[Round] = deque()  # the oldest
         self._extents: deque[_Extent] = deque()  # the next ones
         self._late: deque[Round] = deque()  # the newest, which could not be written
-        self._in_memory = self._in_file = 0  # bytes
+        self._in_memory = 0  # bytes
         self._fd = -1
+        self._given = 0  # bytes of the file, from its beginning, that were given back
+        self._block = 1  # bytes that its file system gives back at once
         self._end = 0  # of the file, where the next round goes
         self._until = 1  # of the round that was taken last
 
@@ -99,10 +100,15 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self._given = self._end = 0
+
+    @property
+    def _in_file(self) -> int:
+        """Bytes that the file takes: what was read, too, until it is given back."""
+        return self._end - self._given
 
     def _write(self, one: Round) -> bool:
-        data = rounds.encode(one)
-        if self._directory is None or self._in_file + len(data) > self._bounds[1] + one.size:
+        if self._directory is None or self._in_file >= self._bounds[1]:
             return False
         try:
             if self._fd < 0:
@@ -111,14 +117,20 @@ class Spool:
             free = os.fstatvfs(self._fd)
             if free.f_bavail * free.f_frsize < _FREE:
                 return False
-            written = 0
+            self._block = max(1, free.f_frsize)
+            data, written = rounds.encode(one), 0
             while written < len(data):
                 written += os.pwrite(self._fd, memoryview(data)[written:], self._end + written)
         except OSError:
             return False
-        self._extents.append(_Extent(self._end, len(data), one.moment, one.until))
+        # how many samples were in it is not known then, but that there were some
+        lost_samples = one.lost_samples + (1 if one.samples else 0)
+        instead = Round(
+            one.moment, one.until, lost_samples=lost_samples, blind=True, missed=one.moment, ending=one.ending,
+            failed=one.failed,
+        )  # fmt: skip
+        self._extents.append(_Extent(self._end, len(data), instead))
         self._end += len(data)
-        self._in_file += len(data)
         return True
 
     def _read(self) -> Round:
@@ -128,18 +140,25 @@ class Spool:
             one = rounds.decode(data)
         except (OSError, msgspec.DecodeError) as error:  # the disk
             warn(f"what waited to be written to the trace cannot be read: {reason_of(error)}")
-            lost = extent.until - self._until
-            one = Round(extent.moment, extent.until, lost=lost, blind=True, missed=extent.moment)
-        self._in_file -= extent.size
+            one = extent.instead
+            one.lost = one.until - self._until
         if self._extents:
-            _free(self._fd, extent.at, extent.size)
+            self._give_back(extent.at + extent.size)
         else:
             self.close()
-            self._end = 0
         return one
 
+    def _give_back(self, end: int) -> None:
+        """All that was read is before `end`. Whole blocks go back; where that cannot be done, the end of the file will
+        give back everything.
+        """
+        end -= end % self._block
+        if end > self._given and _punch(self._fd, self._given, end - self._given):
+            self._given = end
 
-def _free(fd: int, at: int, size: int) -> None:
-    """Gives the blocks back; where that cannot be done, the end of the file will."""
+
+def _punch(fd: int, at: int, size: int) -> bool:
+    """Whether the file system has these bytes again."""
     long = ctypes.c_longlong
-    _libc.fallocate(fd, ctypes.c_int(_KEEP_SIZE | _PUNCH_HOLE), long(at), long(size))
+    done: int = _libc.fallocate(fd, ctypes.c_int(_KEEP_SIZE | _PUNCH_HOLE), long(at), long(size))
+    return done == 0

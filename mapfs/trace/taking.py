@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
+from mapfs.errors import reason_of
 from mapfs.trace.evidence.intake import Intake
 from mapfs.trace.ring import Reader, Ring
 from mapfs.trace.rounds import Round, RoundFact
@@ -22,6 +23,7 @@ class Taker:
         self._ring = ring
         self._facts = facts
         self._waiting: list[RoundFact] = []  # for a round, where none could be taken
+        self._failed = ""  # why evidence ended, for the next round
 
     def take(self, *, behind: bool, final: bool = False) -> int:
         """Takes a round, unless the spool is full; how much there was. `behind`: it will not be joined at once."""
@@ -34,15 +36,31 @@ class Taker:
             one.until, one.lost = reader.next, reader.lost - before
             self.full = len(one.records) / self._ring.size
             if self.intake is not None:
-                self.intake.take(one, behind=behind or len(self.spool) > 0)
-                self.full = max(self.full, self.intake.full)
+                try:
+                    self.intake.take(one, behind=behind or len(self.spool) > 0)
+                    self.full = max(self.full, self.intake.full)
+                except Exception as error:  # what the requests tell is still true
+                    self.fail(error)
+                    one.samples = []
         self._waiting += self._facts()
         if full:
             return 0
         one.facts, self._waiting = self._waiting, []
+        one.failed, self._failed = self._failed, ""
         if not one.empty or (self.intake is not None and not self.spool):
             self.spool.put(one)
         return len(one.records) + one.lost + sum(len(data) for _, data in one.samples)
+
+    def fail(self, error: Exception) -> None:
+        """There is no evidence from the next round on; those before it have theirs."""
+        self._failed = reason_of(error)
+        self.end_evidence()
+
+    def end_evidence(self) -> None:
+        """Nothing is kept of it."""
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.close()
 
     def _records(self, *, final: bool) -> bytes:
         """All that are in the ring; what comes meanwhile may be left for the next round."""

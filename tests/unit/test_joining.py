@@ -1,13 +1,15 @@
 """Rounds become events: in their order, each once, and what is missing is counted."""
 
 from mapfs.trace.events import COLD, REFAULT, Event, Lost
-from mapfs.trace.facts import Fact, FileFact
+from mapfs.trace.facts import Fact, FileFact, WatchedFact
 from mapfs.trace.joining import Joiner
 from mapfs.trace.ring import Reader, Ring
 from mapfs.trace.rounds import Round
 from mapfs.units import PAGE_SIZE
+from tests.unit.samples import MOUNT
 
 SLOTS = 1 << 14
+WATCHED = [WatchedFact(pid, 1, 1) for pid in (5, 6)]
 
 
 def write(ring: Ring, pages: range) -> None:
@@ -62,3 +64,12 @@ def test_what_the_ring_overwrote_is_counted_where_it_is_missing() -> None:
     serials = [event.serial for event in found if isinstance(event, Event)]
     assert serials == [*range(1, 11), *range(11 + second.lost, SLOTS + 511)]
     assert joiner.lost == second.lost == SLOTS + 510 - len(serials)
+
+
+def test_who_would_have_been_watched_is_not_told_to_be_where_evidence_has_failed() -> None:
+    told = list[Fact]()
+    joiner = Joiner(SLOTS, told.append, lambda _: None)
+    joiner.begin(MOUNT)
+    for number, watched in enumerate(WATCHED):
+        joiner.step(Round(1 + number, 1, facts=[watched], failed="" if number else "a ring cannot be read"))
+    assert told == WATCHED[:1]

@@ -51,7 +51,7 @@ class Collector:
         self._maps: faults.Maps | None = None
         self._undecoded: deque[memoryview] = deque()
         self._decoded = 0  # up to this moment, where there is more
-        self._samples: list[Sample] = []  # that are too young
+        self._samples: list[Sample] = []  # in the order of time, that were too young for a step
         self._records: list[tuple[int, Record]] = []  # each with the moment of its answer
         self._facts: list[FileFact] = []  # whose time has not come
         self._ending = False
@@ -89,6 +89,7 @@ class Collector:
                 else:
                     whole, step = memoryview(data), _STEP * tracepoints.RECORD_SIZE
                     self._undecoded += [whole[at : at + step] for at in range(0, len(data), step)]
+            self._samples.sort(key=itemgetter(0))
         if one.ending and not self._ending:
             self._ending = True
             self._account.ending()
@@ -160,12 +161,15 @@ class Collector:
         )
 
     def _decode(self) -> None:
-        while self._undecoded and len(self._samples) < _STEP:
+        """Until there is a step to do: enough samples, of which the first is not too young for one. Tasks are here
+        before the samples of pages that are older.
+        """
+        samples = self._samples
+        while self._undecoded and not (len(samples) >= _STEP and samples[0].time_ns <= self._decoded):
             found = tracepoints.samples(tracepoints.PAGES, self._undecoded.popleft())
-            self._samples += found
+            samples += found
+            samples.sort(key=itemgetter(0))
             self._decoded = found[-1].time_ns - _SLACK
-        if self._maps is None:
-            self._samples.sort(key=itemgetter(0))
 
     def _horizon(self, limit: int) -> int:
         """How far a step may go, ns."""

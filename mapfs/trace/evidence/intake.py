@@ -4,6 +4,7 @@ whether what left the page cache did so because the mount ends.
 """
 
 import os
+import select
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,24 +24,27 @@ _KINDS = struct.Struct(f"=16xI{tracepoints.SAMPLE_SIZE - 12}x")  # of the sample
 
 
 class Intake:
-    """`tasks` is given what the side band tells of processes, where joining will come to it later."""
+    """`awake` is what the recorder sleeps on: rings that can be read when it is worth to look are registered there.
+    `tasks` is given what the side band tells of processes, where joining will come to it later.
+    """
 
-    def __init__(self, barrier: Barrier, tasks: Callable[[Sample], object]) -> None:
+    def __init__(self, barrier: Barrier, awake: select.epoll, tasks: Callable[[Sample], object]) -> None:
         self.full = 0.0  # of the fullest ring, 0 to 1, when it was last taken from
         self.wakes = False  # whether a sample wakes who sleeps
         self._barrier = barrier
+        self._awake = awake
         self._tasks = tasks
         self._rings: list[tuple[str, Readable]] = []
+        self._wakers: list[int] = []
         self._side: Side | None = None  # of tracepoints
         self._watched: dict[int, list[LostCount]] = {}  # of processes, by the pid that was attached to
         self._ending = False
         self._overflown = False  # a ring was so full that samples may have been lost
         self._device = 0
 
-    def add(self, fact: RingsFact, fds: Sequence[int]) -> list[int]:
-        """The daemon made rings. Descriptors of some, that can be read when it is worth to look."""
+    def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
+        """The daemon made rings."""
         self._device = fact.device
-        wakers = []
         for role, size, fd in zip(fact.roles, fact.sizes, fds, strict=True):
             if role == tracepoints.VALUES:
                 self._side, self.wakes = Side(fd), True
@@ -49,8 +53,8 @@ class Intake:
             else:
                 self._rings.append((role, PerfRing(fd, size)))
             if role in (tracepoints.PAGES, tracepoints.TASKS):
-                wakers.append(fd)
-        return wakers
+                self._awake.register(fd, select.EPOLLIN)
+                self._wakers.append(fd)
 
     def sleeps(self) -> None:
         """Nobody looks into the rings until one of the wakers is readable."""
@@ -72,6 +76,16 @@ class Intake:
         rings = (ring.fd for role, ring in self._rings if role != tracepoints.PAGES)
         for fd in (*rings, *(count.fd for count in self._of_watched())):
             perf.disable(fd)
+
+    def close(self) -> None:
+        """There is no evidence any more: nothing is kept, and nothing of it wakes the recorder."""
+        for fd in self._wakers:  # the daemon has them too: closing them here does not end that
+            self._awake.unregister(fd)
+        perf.close_rings(self._rings)
+        if self._side is not None:
+            self._side.close()
+        perf.close_all(count.fd for count in self._of_watched())
+        self._wakers, self._rings, self._side, self._watched = [], [], None, {}
 
     def take(self, one: Round, *, behind: bool) -> None:
         """Puts into the round what is in the rings now: after the requests, whose samples are there then, and before
@@ -117,7 +131,12 @@ def _has_evictions(data: bytes) -> bool:
 
 
 def _is_mounted(device: int) -> bool:
-    """Whether the mount is in the name space. The kernel takes it out before it drops the pages of what it unmounts."""
+    """Whether the mount is in the name space. The kernel takes it out before it drops the pages of what it unmounts.
+    True where that cannot be read: the next round asks again.
+    """
     number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", "rb") as file:
-        return any(line.split(b" ", 3)[2] == number.encode() for line in file)
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return any(line.split(b" ", 3)[2] == number.encode() for line in file)
+    except OSError:
+        return True

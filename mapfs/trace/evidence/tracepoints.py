@@ -154,6 +154,10 @@ class Side:
         self._ever = ever
         return missing
 
+    def close(self) -> None:
+        """The programs go on without us."""
+        self._values.close()
+
 
 def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: int) -> bytes:
     """What runs at a tracepoint: a sample of the mount's into the ring, or one lost."""

@@ -1,0 +1,72 @@
+"""Rounds are taken out of the rings; where evidence cannot be, the requests are, and no more is claimed than they tell."""
+
+import errno
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from mapfs.trace.events import Event
+from mapfs.trace.evidence import intake, perf
+from mapfs.trace.evidence.intake import Intake
+from mapfs.trace.facts import FileFact
+from mapfs.trace.joining import Joiner
+from mapfs.trace.ring import Ring
+from mapfs.trace.spool import Spool
+from mapfs.trace.taking import Taker
+from mapfs.units import PAGE_SIZE
+from tests.unit.samples import MOUNT
+
+SLOTS = 1 << 10
+FAILED = "evidence failed: Too many open files; from now on the requests alone are recorded"
+
+
+def too_many(*_: object) -> NoReturn:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def ask(ring: Ring, pages: range) -> None:
+    for page in pages:
+        ring.append(page + 1, 1, page * PAGE_SIZE, page, PAGE_SIZE, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_evidence_that_cannot_be_taken_ends_where_it_failed_and_no_request_is_lost(
+    in_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ring, waiting = Ring(SLOTS), list[FileFact]()
+    joiner = Joiner(SLOTS, lambda _: None, lambda _: None)
+    joiner.begin(MOUNT)
+    taker = Taker(ring, None, lambda: [waiting.pop()] if waiting else [])
+    taker.intake = Intake(ring.barrier, select.epoll(), lambda _: None)
+    if in_file:
+        taker.spool = Spool(str(tmp_path), memory=0)
+    ask(ring, range(10))
+    waiting.append(FileFact(1, 2, "f", "pages:99p", 99, 1))
+    taker.take(behind=False)
+    monkeypatch.setattr(perf, "take", too_many)
+    ask(ring, range(10, 20))
+    taker.take(behind=True)
+    ended = taker.intake is None
+    assert ended
+    ask(ring, range(20, 30))
+    taker.take(behind=True)
+    assert joiner.evidence is not None, "the rounds before have theirs"
+    found = []
+    while (one := taker.spool.take()) is not None:
+        found += joiner.step(one)[1]
+        assert (joiner.evidence is None) == (one.until > 11)
+    assert [event.pages.start for event in found if isinstance(event, Event)] == list(range(30))
+    assert capfd.readouterr().err.count(FAILED) == 1
+
+
+def test_where_the_name_space_cannot_be_read_the_mount_is_taken_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted: Callable[[int], bool] = intake._is_mounted
+    device = os.makedev(0, 0xFFFFF)
+    assert mounted(os.stat("/proc/self").st_dev)
+    assert not mounted(device)
+    monkeypatch.setattr(intake, "open", too_many, raising=False)
+    assert mounted(device)
