@@ -171,7 +171,7 @@ class Recorder:
         """Takes what is in the rings, unless it just did, and joins a step of what waits; how much there was."""
         taker, taken = self.taker, 0
         if not self._lags or self._wanted or time.monotonic() - taker.taken_at > _BUSY:
-            taken = taker.take(behind=self._lags)
+            taken = taker.take(behind=self._lags or self._held_up)
             pace.round(max(taker.full, taker.spool.fill * 4), taken, awaited=bool(self._wanted))
         return taken + (0 if self._held_up else self._join())
 

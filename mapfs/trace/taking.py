@@ -10,6 +10,8 @@ from mapfs.trace.ring import Reader, Ring
 from mapfs.trace.rounds import Round, RoundFact
 from mapfs.trace.spool import Spool
 
+_AT_ONCE = 128 << 10  # bytes of a round that is joined in a step or two
+
 
 class Taker:
     """`facts` takes what the daemon has sent. The spool's file lies beside `trace`; None: it has memory alone."""
@@ -37,7 +39,9 @@ class Taker:
             self.full = len(one.records) / self._ring.size
             if self.intake is not None:
                 try:
-                    self.intake.take(one, behind=behind or len(self.spool) > 0)
+                    self.intake.take(one)
+                    if behind or len(self.spool) > 0 or one.size > _AT_ONCE:
+                        self.intake.tell_tasks(one)
                     self.full = max(self.full, self.intake.full)
                 except Exception as error:  # what the requests tell is still true
                     self.fail(error)

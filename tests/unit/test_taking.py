@@ -15,6 +15,7 @@ from mapfs.trace.evidence.intake import Intake
 from mapfs.trace.facts import FileFact
 from mapfs.trace.joining import Joiner
 from mapfs.trace.ring import Ring
+from mapfs.trace.rounds import Round
 from mapfs.trace.spool import Spool
 from mapfs.trace.taking import Taker
 from mapfs.units import PAGE_SIZE
@@ -70,3 +71,40 @@ def test_where_the_name_space_cannot_be_read_the_mount_is_taken_to_be_there(monk
     assert not mounted(device)
     monkeypatch.setattr(intake, "open", too_many, raising=False)
     assert mounted(device)
+
+
+class FakeIntake:
+    """Evidence that tells when it was asked which processes became others."""
+
+    full = 0.0
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def take(self, one: Round) -> None:
+        """Nothing is in the rings."""
+
+    def tell_tasks(self, one: Round) -> None:
+        self.told.append(one.until)
+
+
+def test_who_became_another_is_told_where_a_round_is_joined_later() -> None:
+    ring, fake = Ring(SLOTS << 3), FakeIntake()
+    taker = Taker(ring, None, list)
+    taker.intake = fake  # type: ignore[assignment]
+    ask(ring, range(10))
+    taker.take(behind=False)
+    assert fake.told == [], "it is joined at once"
+    ask(ring, range(10))
+    taker.take(behind=False)
+    assert fake.told == [21], "another is before it"
+    while taker.spool.take() is not None:
+        pass
+    ask(ring, range(10))
+    taker.take(behind=True)
+    assert fake.told == [21, 31]
+    while taker.spool.take() is not None:
+        pass
+    ask(ring, range(4000))
+    taker.take(behind=False)
+    assert fake.told == [21, 31, 4031], "it takes several steps"

@@ -87,9 +87,9 @@ class Intake:
         perf.close_all(count.fd for count in self._of_watched())
         self._wakers, self._rings, self._side, self._watched = [], [], None, {}
 
-    def take(self, one: Round, *, behind: bool) -> None:
+    def take(self, one: Round) -> None:
         """Puts into the round what is in the rings now: after the requests, whose samples are there then, and before
-        the facts that it may refer to. `behind`: rounds before it are not joined yet.
+        the facts that it may refer to.
         """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         one.samples = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
@@ -104,11 +104,13 @@ class Intake:
         one.lost_samples, one.blind = self._missing()
         if one.lost_samples or one.blind:
             one.missed = time.monotonic_ns()  # not before it began alone: it may have been held up since
-        if behind:
-            for role, data in one.samples:
-                if role != tracepoints.PAGES:
-                    for task in tasks_of(data):
-                        self._tasks(task)
+
+    def tell_tasks(self, one: Round) -> None:
+        """Tells which processes became others, of a round that is joined only later."""
+        for role, data in one.samples:
+            if role != tracepoints.PAGES:
+                for task in tasks_of(data):
+                    self._tasks(task)
 
     def _missing(self) -> tuple[int, bool]:
         """How many samples the kernel had no room for, where that may be; whether evictions are among them."""
