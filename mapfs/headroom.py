@@ -18,8 +18,7 @@ class Headroom:
         self._left = 0
 
     def need(self) -> None:
-        """Something more is about to be kept for long. Raises OSError (ENOMEM) where too little would be
-        left."""
+        """Something more is about to be kept for long. Raises OSError (ENOMEM) where too little would be left."""
         if not self._left:
             mmap.mmap(-1, _KEPT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
             self._left = _EACH

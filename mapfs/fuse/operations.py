@@ -110,15 +110,14 @@ class Operations(Naming):
     @translated
     async def opendir(self, inode: int, ctx: Any) -> int:
         directory = self._directory(inode)
-        names = await waiting(directory.names) if directory.slow else directory.names()
-        return self.listings.add(directory, names)
+        return self.listings.add(directory, await _names_in(directory))
 
     @translated
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self.listings[fh]
         directory = listing.directory
         if listing.due(start_id):
-            listing.read(await waiting(directory.names) if directory.slow else directory.names())
+            listing.read(await _names_in(directory))
         listing.given()
         names, given = listing.names or [], False
         for position in range(start_id, len(names)):
@@ -312,3 +311,7 @@ class Operations(Naming):
         elif (file := self._files.handles.get(fh)) is not None:
             self._files.release(fh)
             self.released(file.node)
+
+
+async def _names_in(directory: DirectoryNode) -> list[bytes]:
+    return await waiting(directory.names) if directory.slow else directory.names()

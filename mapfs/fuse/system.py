@@ -50,8 +50,7 @@ def raise_descriptor_limit() -> None:
 
 def keep_descriptors() -> None:
     """Keeps some descriptors for the end of the mount, whatever clients have open until then: by the soft limit of this
-    process, which `raise_descriptor_limit` takes away. Where fewer would be left than are open now, that
-    many are the limit.
+    process, which `raise_descriptor_limit` takes away; as many as are open now are left where that would be fewer.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     least = len(os.listdir("/proc/self/fd"))

@@ -206,12 +206,13 @@ class Warmer:
         """Has the kernel keep what these have in them: a program looks for more there than what it then reads. Called
         on a thread that may wait, while the mount answers.
         """
-        for directory in directories:
-            with contextlib.suppress(OSError), os.scandir(os.path.join(os.fsencode(mountpoint), directory)) as names:
+        paths = [os.path.join(os.fsencode(mountpoint), directory) for directory in directories]
+        for path in paths:
+            with contextlib.suppress(OSError), os.scandir(path) as names:
                 deque(itertools.islice(names, _MOST_NAMES), maxlen=0)
-        for directory in directories:  # whose access times the kernel takes for unknown now
+        for path in paths:  # whose access times the kernel takes for unknown now
             with contextlib.suppress(OSError):
-                os.stat(os.path.join(os.fsencode(mountpoint), directory))
+                os.stat(path)
 
     async def run(self, plan: Plan, inodes: Sequence[int | None], warn: Callable[[str], None]) -> None:
         """Pushes all of `plan`, and warns of what cannot be."""
