@@ -37,6 +37,7 @@ class Taker:
             one.records = self._records(final=final)
             one.until, one.lost = reader.next, reader.lost - before
             self.full = len(one.records) / self._ring.size
+            self._waiting += self._facts()  # perhaps of the rings: of them is told before a request is answered
             if self.intake is not None:
                 try:
                     self.intake.take(one)

@@ -12,10 +12,11 @@ import pytest
 from mapfs.trace.events import Event
 from mapfs.trace.evidence import intake, perf
 from mapfs.trace.evidence.intake import Intake
+from mapfs.trace.evidence.tracepoints import TASKS
 from mapfs.trace.facts import FileFact
 from mapfs.trace.joining import Joiner
-from mapfs.trace.ring import Ring
-from mapfs.trace.rounds import Round
+from mapfs.trace.ring import Ring, records_of
+from mapfs.trace.rounds import Round, RoundFact
 from mapfs.trace.spool import Spool
 from mapfs.trace.taking import Taker
 from mapfs.units import PAGE_SIZE
@@ -82,7 +83,7 @@ class FakeIntake:
         self.told: list[int] = []
 
     def take(self, one: Round) -> None:
-        """Nothing is in the rings."""
+        one.samples = [(TASKS, b"")]
 
     def tell_tasks(self, one: Round) -> None:
         self.told.append(one.until)
@@ -108,3 +109,21 @@ def test_who_became_another_is_told_where_a_round_is_joined_later() -> None:
     ask(ring, range(4000))
     taker.take(behind=False)
     assert fake.told == [21, 31, 4031], "it takes several steps"
+
+
+def test_the_first_requests_have_the_samples_of_rings_that_a_slow_recorder_hears_of_only_then() -> None:
+    ring, heard = Ring(SLOTS), list[int]()
+
+    def facts() -> list[RoundFact]:
+        if ring.head() > 1 and not heard:
+            heard.append(ring.head())
+            taker.intake = FakeIntake()  # type: ignore[assignment]
+        return []
+
+    taker = Taker(ring, None, facts)
+    ask(ring, range(10))
+    taker.take(behind=False)
+    one = taker.spool.take()
+    assert one is not None
+    assert len(records_of(one.records)) == 10
+    assert one.samples, "they would come after the end of what they tell of"
