@@ -1,6 +1,7 @@
 """Rounds are taken out of the rings; where evidence cannot be, the requests are, and no more is claimed than they tell."""
 
 import errno
+import itertools
 import os
 import select
 from collections.abc import Callable
@@ -12,8 +13,8 @@ import pytest
 from mapfs.trace.events import Event
 from mapfs.trace.evidence import intake, perf
 from mapfs.trace.evidence.intake import Intake
-from mapfs.trace.evidence.tracepoints import TASKS
-from mapfs.trace.facts import FileFact
+from mapfs.trace.evidence.tracepoints import PAGES, TASKS, VALUES
+from mapfs.trace.facts import FileFact, RingsFact
 from mapfs.trace.joining import Joiner
 from mapfs.trace.ring import Ring, records_of
 from mapfs.trace.rounds import Round, RoundFact
@@ -72,6 +73,19 @@ def test_where_the_name_space_cannot_be_read_the_mount_is_taken_to_be_there(monk
     assert not mounted(device)
     monkeypatch.setattr(intake, "open", too_many, raising=False)
     assert mounted(device)
+
+
+@pytest.mark.parametrize("roles", list(itertools.permutations((PAGES, VALUES, TASKS))))
+def test_rings_that_cannot_be_mapped_are_not_kept_open(roles: tuple[str, ...]) -> None:
+    fds = [os.eventfd(0) for _ in roles]
+    with select.epoll() as awake:
+        found = Intake(Ring(SLOTS).barrier, awake, lambda _: None)
+        with pytest.raises(OSError, match="No such device"):
+            found.add(RingsFact(0, list(roles), [PAGE_SIZE] * len(fds)), fds)
+        found.close()
+    for fd in fds:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
 
 
 class FakeIntake:

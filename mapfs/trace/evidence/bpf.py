@@ -12,6 +12,7 @@ import platform
 import struct
 
 from mapfs.errors import EvidenceError
+from mapfs.trace.evidence import perf
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _MAP_CREATE, _PROG_LOAD = 0, 5
@@ -89,12 +90,13 @@ def wide(target: int, value: int, source: int = 0) -> bytes:
 
 
 class Values:
-    """Numbers that programs and processes share. Raises OSError."""
+    """Numbers that programs and processes share; the descriptor is its own, as that of a `PerfRing`. Raises OSError."""
 
     def __init__(self, fd: int, count: int) -> None:
         self.fd = fd
         self.size = 8 * count
-        self._memory = mmap.mmap(fd, mmap.PAGESIZE)
+        with perf.owning(fd):
+            self._memory = mmap.mmap(fd, mmap.PAGESIZE)
 
     def __getitem__(self, number: int) -> int:
         return int(_POSITION.unpack_from(self._memory, 8 * number)[0])
@@ -115,8 +117,9 @@ class SampleRing:
         self.fd = fd
         self.size = size
         self._length = struct.Struct(f"@I{_HEADER - 4 + record}x")
-        self._read = mmap.mmap(fd, mmap.PAGESIZE)
-        self._written = mmap.mmap(fd, mmap.PAGESIZE + 2 * size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE)
+        with perf.owning(fd):
+            self._read = mmap.mmap(fd, mmap.PAGESIZE)
+            self._written = mmap.mmap(fd, mmap.PAGESIZE + 2 * size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE)
 
     def head(self) -> int:
         """How far programs have reserved room, bytes since the beginning."""

@@ -43,18 +43,26 @@ class Intake:
         self._device = 0
 
     def add(self, fact: RingsFact, fds: Sequence[int]) -> None:
-        """The daemon made rings."""
+        """The daemon made rings. Raises OSError; what it was given is open no more then, once it is closed."""
         self._device = fact.device
-        for role, size, fd in zip(fact.roles, fact.sizes, fds, strict=True):
-            if role == tracepoints.VALUES:
-                self._side, self.wakes = Side(fd), True
-            elif role == tracepoints.PAGES:
-                self._rings.append((role, SampleRing(fd, size, tracepoints.SAMPLE_SIZE)))
-            else:
-                self._rings.append((role, PerfRing(fd, size)))
-            if role in (tracepoints.PAGES, tracepoints.TASKS):
-                self._awake.register(fd, select.EPOLLIN)
-                self._wakers.append(fd)
+        left = list(fds)
+        try:
+            for role, size in zip(fact.roles, fact.sizes, strict=True):
+                self._add(role, size, left.pop(0))
+        except BaseException:
+            perf.close_all(left)
+            raise
+
+    def _add(self, role: str, size: int, fd: int) -> None:
+        if role == tracepoints.VALUES:
+            self._side, self.wakes = Side(fd), True
+        elif role == tracepoints.PAGES:
+            self._rings.append((role, SampleRing(fd, size, tracepoints.SAMPLE_SIZE)))
+        else:
+            self._rings.append((role, PerfRing(fd, size)))
+        if role in (tracepoints.PAGES, tracepoints.TASKS):
+            self._awake.register(fd, select.EPOLLIN)
+            self._wakers.append(fd)
 
     def sleeps(self) -> None:
         """Nobody looks into the rings until one of the wakers is readable."""

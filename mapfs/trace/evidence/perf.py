@@ -4,6 +4,7 @@ Everything hangs on descriptors, so nothing is left behind however a process end
 the kernel keeps what it holds, and when it is full it drops the newest samples and says how many (PERF_RECORD_LOST).
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -89,6 +90,16 @@ def online_cpus() -> list[int]:
     return found
 
 
+@contextlib.contextmanager
+def owning(fd: int) -> Iterator[None]:
+    """Around what maps a descriptor that was handed over: closes it where that fails."""
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 class PerfRing:
     """The ring of one event, mapped. `size` in bytes, a power of two of pages; the same for whoever maps it. The
     descriptor is its own: it closes it, too where it cannot be mapped. Raises OSError.
@@ -97,11 +108,8 @@ class PerfRing:
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        try:
+        with owning(fd):
             self.memory = mmap.mmap(fd, mmap.PAGESIZE + size)
-        except BaseException:
-            os.close(fd)
-            raise
 
     def close(self) -> None:
         """The kernel frees it once nobody has it."""

@@ -58,7 +58,7 @@ def points() -> str:
 
 
 class Tap(SampleRing):
-    """The ring of samples, and the tracepoints that it has them from, which it closes too."""
+    """The ring of samples, and the tracepoints that it has them from, `events`, which it closes too."""
 
     def __init__(self, fd: int, size: int, events: list[int]) -> None:
         super().__init__(fd, size, SAMPLE_SIZE)
@@ -96,22 +96,25 @@ def ring_size(cpus: int) -> int:
 
 
 def _tap(directory: str, size: int) -> list[tuple[str, Shared]]:
-    fds: list[int] = []
+    events = list[int]()
+    made = list[tuple[str, Shared]]()
     try:
-        fds += (ring := bpf.ring_of(size), values := bpf.values_of(_MANY))
+        tap = Tap(bpf.ring_of(size), size, events)
+        made.append((PAGES, tap))
+        values = Values(bpf.values_of(_MANY), _MANY)
+        made.append((VALUES, values))
         for name, kind in _POINTS.items():
-            program = bpf.load(_program(kind, _fields(f"{directory}/{name}/format"), ring, values))
-            fds.append(program)
+            program = bpf.load(_program(kind, _fields(f"{directory}/{name}/format"), tap.fd, values.fd))
+            events.append(program)
             number = int(_text(os.path.join(directory, name, "id")))
             # a program runs on all CPUs, whichever the event that brought it is of
             event = perf.open_event(perf.TRACEPOINT, number, 0, 0, pid=-1, cpu=perf.online_cpus()[0])
-            fds.append(event)
+            events.append(event)
             fcntl.ioctl(event, _SET_BPF, program)
-        tap = Tap(ring, size, fds[2:])
     except OSError as error:
-        perf.close_all(fds)
+        perf.close_rings(made)
         raise bpf.remedy(error) from error
-    return [(PAGES, tap), (VALUES, Values(values, _MANY))]
+    return made
 
 
 def start(rings: Sequence[tuple[str, Shared]], device: int) -> None:
