@@ -44,9 +44,11 @@ class Pace:
             self._until = max(self._until, now + _WATCHFUL)
             if not competes:
                 self._compete(True)
-        elif competes and (awaited or not self._competes):
+        elif awaited or (competes and not self._competes):
             self._until = max(self._until, now + _BRIEF)
             self._competes = True
+            if not competes:  # it went back in the moment in which the daemon made it
+                self._compete(True)
         elif competes and now > self._until:
             self._compete(False)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from mapfs.trace.pace import may_return
 from tests.conftest import Mounter
 from tests.mount.test_places import needs_root
-from tests.support import WITHIN, wait_until
+from tests.support import WITHIN, python, wait_until
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def test_the_recorder_waits_for_an_idle_cpu_until_a_ring_fills(mount: Mounter, f
         finally:
             touching.kill()
             touching.wait()
-    stats = daemon.stats()
+    stats = daemon.counted()
     assert stats["requests"] + stats["lost"] == pages
     assert stats["classes"]["COLD"] + stats["classes"]["?"] + stats["lost"] == pages, "nothing was read ahead"
     wait_until(lambda: policies() == {os.SCHED_IDLE}, "the recorder waits for an idle CPU again")
@@ -52,3 +52,22 @@ def test_the_recorder_waits_for_an_idle_cpu_until_a_ring_fills(mount: Mounter, f
 def test_root_may_let_a_thread_wait_for_an_idle_cpu_and_compete_again() -> None:
     assert may_return()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+AWAITED = """
+import os, time
+from mapfs.trace.pace import Pace
+pace, before = Pace(), os.sched_getscheduler(0)
+pace.round(0, 0, awaited=True)
+awaited, end = os.sched_getscheduler(0), time.monotonic() + 10
+while os.sched_getscheduler(0) != os.SCHED_IDLE and time.monotonic() < end:
+    time.sleep(0.01)
+    pace.round(0, 0, awaited=False)
+print([before, awaited, os.sched_getscheduler(0)] == [os.SCHED_IDLE, os.SCHED_OTHER, os.SCHED_IDLE])
+"""
+
+
+@needs_root
+def test_who_is_waited_for_competes_though_it_had_just_gone_back() -> None:
+    """The daemon makes it compete before it asks: perhaps a moment before it lets go by itself."""
+    assert python(AWAITED).stdout == "True\n"
