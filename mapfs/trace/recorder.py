@@ -136,7 +136,7 @@ class Recorder:
         if taker.intake is not None:
             taker.intake.stop()
         while True:
-            taken = taker.take(behind=True, final=True)
+            taken = taker.take(final=True)
             await self._wait_for_the_trace()
             if not self._join() and not taken and not self._lags:
                 break
@@ -171,7 +171,7 @@ class Recorder:
         """Takes what is in the rings, unless it just did, and joins a step of what waits; how much there was."""
         taker, taken = self.taker, 0
         if not self._lags or self._wanted or time.monotonic() - taker.taken_at > _BUSY:
-            taken = taker.take(behind=self._lags or self._held_up)
+            taken = taker.take()
             pace.round(max(taker.full, taker.spool.fill * 4), taken, awaited=bool(self._wanted))
         return taken + (0 if self._held_up else self._join())
 

@@ -33,6 +33,7 @@ _LOOK = 1 << 12  # records between two looks at how far the recorder has read
 _READ_AT, _HANDED_AT = 8, 16  # in the header, where it says so, and how far it has made events of them
 _READ = struct.Struct("@Q")
 _MARGIN = 1024  # more than there can be pager threads (mount --threads)
+_ABREAST = 64  # numbers in a row that writers take before one of them has filled its own
 _SERIAL = struct.Struct("@56xQ")
 assert _RECORD.size == _SERIAL.size == SLOT
 
@@ -189,6 +190,12 @@ class Reader:
             )
         self.lost += (self.next - first) - len(copied) // SLOT
         return copied
+
+    def behind_a_hole(self) -> bool:
+        """Whether there are records that cannot be taken yet, since a writer is still at work on one before them."""
+        first = self.next + 1
+        stored = _SERIAL.iter_unpack(self.ring.copy(first, min(_ABREAST, self.ring.slots - 1)))
+        return any(found >= serial for serial, (found,) in enumerate(stored, first))
 
     def _end(self, most: int) -> int:
         """The first serial number from `next` on that is not there yet, at most `most` further on."""

@@ -10,8 +10,6 @@ from mapfs.trace.ring import Reader, Ring
 from mapfs.trace.rounds import Round, RoundFact
 from mapfs.trace.spool import Spool
 
-_AT_ONCE = 128 << 10  # bytes of a round that is joined in a step or two
-
 
 class Taker:
     """`facts` takes what the daemon has sent. The spool's file lies beside `trace`; None: it has memory alone."""
@@ -26,9 +24,10 @@ class Taker:
         self._facts = facts
         self._waiting: list[RoundFact] = []  # for a round, where none could be taken
         self._failed = ""  # why evidence ended, for the next round
+        self._moment = 0  # of the last round that was whole
 
-    def take(self, *, behind: bool, final: bool = False) -> int:
-        """Takes a round, unless the spool is full; how much there was. `behind`: it will not be joined at once."""
+    def take(self, *, final: bool = False) -> int:
+        """Takes a round, unless the spool is full; how much there was."""
         reader, before = self.reader, self.reader.lost
         one = Round(time.monotonic_ns(), reader.next)
         full, self.full = self.spool.full, 0.0
@@ -36,17 +35,20 @@ class Taker:
         if not full:
             one.records = self._records(final=final)
             one.until, one.lost = reader.next, reader.lost - before
+            behind_a_hole = not one.lost and reader.behind_a_hole()
             self.full = len(one.records) / self._ring.size
             self._waiting += self._facts()  # perhaps of the rings: of them is told before a request is answered
             if self.intake is not None:
                 try:
                     self.intake.take(one)
-                    if behind or len(self.spool) > 0 or one.size > _AT_ONCE:
-                        self.intake.tell_tasks(one)
+                    self.intake.tell_tasks(one)
                     self.full = max(self.full, self.intake.full)
                 except Exception as error:  # what the requests tell is still true
                     self.fail(error)
                     one.samples = []
+            if behind_a_hole or (self.intake is not None and self.intake.cut):
+                one.moment = self._moment  # what is there already joins what is not, with the next round
+            self._moment = one.moment
         self._waiting += self._facts()
         if full:
             return 0

@@ -86,8 +86,8 @@ def test_an_event_is_kept_back_until_its_thread_goes_on_or_patience_ends() -> No
     world = World()
     world.see(1000, FAULT, ANN, 3)
     world.ask(1005, 10, ANN, 3)
-    assert world.account.settled(2_000_000) == []
-    (item,) = world.account.settled(60_000_000)
+    assert world.account.settled(150_000_000) == []
+    (item,) = world.account.settled(250_000_000)
     assert (told(item), item.total_ns) == ((COLD, ANN, 3, 1, "fault", 0), -1)
 
 
@@ -156,6 +156,20 @@ def test_a_read_2_is_told_from_a_fault_and_has_what_is_there_without_a_gap() -> 
     assert world.told() == [
         (COLD, ANN, 3, 1, "read", 0),
         (COLD, ANN, 5, 1, "read", 0),
+        (SHARED, BEN, 3, 1, "read", ANN),
+    ]
+
+
+def test_a_read_2_that_went_on_too_late_is_not_said_to_have_found_what_was_read_ahead() -> None:
+    world = World()
+    world.ask(1000, 10, ANN, 3, 2)
+    assert [told(item) for item in world.account.settled(300_000_000)] == [(COLD, ANN, 3, 2, None, 0)]
+    world.see(400_000, TAKEN, ANN, 3)
+    world.see(400_100, TAKEN, ANN, 4)
+    world.see(400_200, TAKEN, BEN, 3)
+    assert world.told() == [
+        (None, ANN, 3, 1, "read", 0),
+        (AHEAD, ANN, 4, 1, "read", 0),
         (SHARED, BEN, 3, 1, "read", ANN),
     ]
 

@@ -49,14 +49,14 @@ def test_evidence_that_cannot_be_taken_ends_where_it_failed_and_no_request_is_lo
         taker.spool = Spool(str(tmp_path), memory=0)
     ask(ring, range(10))
     waiting.append(FileFact(1, 2, "f", "pages:99p", 99, 1))
-    taker.take(behind=False)
+    taker.take()
     monkeypatch.setattr(perf, "take", too_many)
     ask(ring, range(10, 20))
-    taker.take(behind=True)
+    taker.take()
     ended = taker.intake is None
     assert ended
     ask(ring, range(20, 30))
-    taker.take(behind=True)
+    taker.take()
     assert joiner.evidence is not None, "the rounds before have theirs"
     found = []
     while (one := taker.spool.take()) is not None:
@@ -92,6 +92,7 @@ class FakeIntake:
     """Evidence that tells when it was asked which processes became others."""
 
     full = 0.0
+    cut = False
 
     def __init__(self) -> None:
         self.told: list[int] = []
@@ -103,26 +104,44 @@ class FakeIntake:
         self.told.append(one.until)
 
 
-def test_who_became_another_is_told_where_a_round_is_joined_later() -> None:
-    ring, fake = Ring(SLOTS << 3), FakeIntake()
+def test_who_became_another_is_told_before_a_round_is_joined() -> None:
+    ring, fake = Ring(SLOTS), FakeIntake()
     taker = Taker(ring, None, list)
     taker.intake = fake  # type: ignore[assignment]
+    for until in (11, 21):
+        ask(ring, range(10))
+        taker.take()
+        assert fake.told[-1] == until
+
+
+def test_what_is_behind_a_record_that_is_being_written_is_joined_with_it() -> None:
+    ring, fake = Ring(SLOTS), FakeIntake()
+    taker = Taker(ring, None, list)
+    taker.intake = fake  # type: ignore[assignment]
+
+    def moment() -> int:
+        taker.take()
+        one = taker.spool.take()
+        assert one is not None
+        return one.moment
+
     ask(ring, range(10))
-    taker.take(behind=False)
-    assert fake.told == [], "it is joined at once"
+    whole = moment()
+    slow = ring._next()
+    assert moment() > whole, "nobody was answered after it"
+    whole = moment()
     ask(ring, range(10))
-    taker.take(behind=False)
-    assert fake.told == [21], "another is before it"
-    while taker.spool.take() is not None:
-        pass
-    ask(ring, range(10))
-    taker.take(behind=True)
-    assert fake.told == [21, 31]
-    while taker.spool.take() is not None:
-        pass
-    ask(ring, range(4000))
-    taker.take(behind=False)
-    assert fake.told == [21, 31, 4031], "it takes several steps"
+    assert (moment(), moment()) == (whole, whole)
+    assert taker.reader.next == slow
+    ring._next = itertools.count(slow).__next__
+    ask(ring, range(1))
+    assert moment() > whole
+    assert taker.reader.next == slow + 11
+    fake.cut = True
+    whole = moment()
+    assert moment() == whole, "a sample is being written"
+    fake.cut = False
+    assert moment() > whole
 
 
 def test_the_first_requests_have_the_samples_of_rings_that_a_slow_recorder_hears_of_only_then() -> None:
@@ -136,7 +155,7 @@ def test_the_first_requests_have_the_samples_of_rings_that_a_slow_recorder_hears
 
     taker = Taker(ring, None, facts)
     ask(ring, range(10))
-    taker.take(behind=False)
+    taker.take()
     one = taker.spool.take()
     assert one is not None
     assert len(records_of(one.records)) == 10

@@ -3,7 +3,7 @@
 A request says that a page was not there. What a thread did just before and after says more: by a page fault or by
 read(2), for which of its pages it waited, and how long in all. Samples without a request say who got pages that were
 there, and the account knows who had brought them in: SHARED, AHEAD, or JOINED for a thread that came while the page was
-on its way. An event is handed on when all of this is known, or after `_PATIENCE`: then it says what it can.
+on its way. An event is handed on when all of this is known, or after some patience: then it says what it can.
 
 A fault, as tier kernel shows it, of one thread: perhaps MAPPED (neighbours that the cache has), FAULT on the page, the
 request, and once it is answered the retry: MAPPED around the page, or FAULT on it again where the kernel maps no
@@ -27,8 +27,9 @@ from mapfs.trace.facts import FileFact
 from mapfs.trace.ring import DIRECT, Record
 from mapfs.units import PAGE_SIZE, page_span
 
-_PATIENCE = 50_000_000  # ns for a thread that was answered to go on
-_ABREAST = 20_000_000  # ns by which a thread may fault before another whose request for the same page comes first
+_PATIENCE = 200_000_000  # ns for a thread that was answered to go on, which may have to wait for a CPU
+_SHORT = 50_000_000  # ns, where a thread that goes on is not seen in most cases
+_ABREAST = 100_000_000  # ns by which a thread may fault before another whose request for the same page comes first
 _SWEEP = 64  # requests of a thread that no fault explains, between two looks for those that were handed on
 _QUEUED = 1_000_000_000  # ns that a request may have waited until mapfs took it
 
@@ -40,6 +41,7 @@ class Account:
         self._names = names
         self._daemon = daemon
         self._kernel = kernel
+        self._patience = _PATIENCE if kernel else _SHORT
         self._queue: deque[Item] = deque()
         self._pages: dict[int, Pages] = {}  # by inode
         self._inodes: dict[int, int] = {}  # by file
@@ -177,7 +179,7 @@ class Account:
         if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
             self._unasked(item)  # its thread went on without it
             return
-        item.open, item.until = True, answered + _PATIENCE
+        item.open, item.until = True, answered + self._patience
         if wait is None:
             unsettled = self._unsettled.setdefault(tid, [])
             unsettled.append(item)
@@ -195,7 +197,7 @@ class Account:
             wait.item = item = of_pages(
                 wait.since, request.file, wait.page, wait.page, key, tid, cls=JOINED, via=VIA_FAULT, by=request.thread
             )
-            item.wait_ns, item.open, item.until = answered - wait.since, True, answered + _PATIENCE
+            item.wait_ns, item.open, item.until = answered - wait.since, True, answered + self._patience
             self._queue.append(item)
 
     def _has(self, pages: Pages, first: int, last: int, item: Item) -> None:
@@ -253,11 +255,15 @@ class Account:
             return
         pages.touch(one.first, one.last)
         for item in self._unsettled.pop(one.tid, ()):
-            if not item.open:  # it was handed on
-                continue
             span = page_span(item.offset, item.size)
             first, last = max(span.start, one.first), min(span.stop - 1, one.last)
-            if self._inodes.get(item.file) != one.inode or first > last:
+            asked = self._inodes.get(item.file) == one.inode and first <= last
+            if not item.open:  # it was handed on, and did not say that it was demanded, nor that it was not
+                for page in range(first, last + 1) if asked else ():
+                    if pages.has(page) and pages.origin(page) == (item.thread, why.AHEAD):
+                        pages.becomes(page, item.thread, why.UNTOLD)
+                continue
+            if not asked:
                 self._unasked(item)
                 continue
             item.via, item.demanded, item.open = VIA_READ, first, False

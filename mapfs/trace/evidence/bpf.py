@@ -116,6 +116,7 @@ class SampleRing:
     def __init__(self, fd: int, size: int, record: int) -> None:
         self.fd = fd
         self.size = size
+        self.cut = False
         self._length = struct.Struct(f"@I{_HEADER - 4 + record}x")
         with perf.owning(fd):
             self._read = mmap.mmap(fd, mmap.PAGESIZE)
@@ -133,8 +134,10 @@ class SampleRing:
         """The records between, with their headers, up to one that is still being written."""
         start = mmap.PAGESIZE + tail % self.size  # its memory is mapped twice, one after the other
         data = self._written[start : start + head - tail]
+        self.cut = False
         for number, (length,) in enumerate(self._length.iter_unpack(data)):
             if length & _BUSY:
+                self.cut = True
                 return data[: number * self._length.size]
         return data
 

@@ -20,7 +20,7 @@ from mapfs.trace.facts import FileFact, PassedBy, ThreadFact
 from mapfs.trace.ring import Record
 from mapfs.trace.rounds import Round
 
-_SLACK = 200_000  # ns in which a sample that has its time is in its ring
+_SLACK = 2_000_000  # ns in which a sample that has its time is in its ring, and a push is over whose pages are found
 _STEP = 4096  # samples, and requests, that are joined at once: the rings fill meanwhile
 _SHORTEST, _LONGEST = 0.02, 0.5  # seconds between two looks at the rings
 _ASLEEP = 5.0  # seconds, where a sample wakes who sleeps, but perhaps not one that was being taken just then

@@ -34,7 +34,7 @@ class Gains:
             cls: str | None = SHARED
             if kind == why.PUSHED or (owner == process and kind == why.AHEAD):
                 cls, by = AHEAD, 0
-            elif owner is None:
+            elif owner is None or (owner == process and kind == why.UNTOLD):
                 cls, by = None, 0
             elif owner == process:
                 continue

@@ -31,6 +31,7 @@ class Intake:
     def __init__(self, barrier: Barrier, awake: select.epoll, tasks: Callable[[Sample], object]) -> None:
         self.full = 0.0  # of the fullest ring, 0 to 1, when it was last taken from
         self.wakes = False  # whether a sample wakes who sleeps
+        self.cut = False  # whether there was a sample, when it was last taken, that was still being written
         self._barrier = barrier
         self._awake = awake
         self._tasks = tasks
@@ -101,6 +102,7 @@ class Intake:
         """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         one.samples = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
+        self.cut = any(ring.cut for _, ring in self._rings)
         self.full = max(
             (len(data) / ring.size for (_, ring), data in zip(self._rings, taken, strict=True)), default=0.0
         )
@@ -114,7 +116,7 @@ class Intake:
             one.missed = time.monotonic_ns()  # not before it began alone: it may have been held up since
 
     def tell_tasks(self, one: Round) -> None:
-        """Tells which processes became others, of a round that is joined only later."""
+        """Tells which processes became others, before the round is joined: /proc has their new names already."""
         for role, data in one.samples:
             if role != tracepoints.PAGES:
                 for task in tasks_of(data):

@@ -6,7 +6,7 @@ Pages are bits of integers, so that a window of many pages costs as much as one.
 from array import array
 from collections.abc import Iterable, Iterator
 
-DEMANDED, AHEAD, PUSHED, WRITTEN, UNKNOWN = 1, 2, 3, 4, 5  # why a page was brought in
+DEMANDED, AHEAD, PUSHED, WRITTEN, UNKNOWN, UNTOLD = 1, 2, 3, 4, 5, 6  # why a page was brought in
 _WORD = 512  # pages in one integer
 _PUSHED_WORDS = 4096  # of a file, in which it is remembered what was pushed
 _KINDS = 8  # an origin is the key of a thread times this, and why

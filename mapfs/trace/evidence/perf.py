@@ -105,6 +105,8 @@ class PerfRing:
     descriptor is its own: it closes it, too where it cannot be mapped. Raises OSError.
     """
 
+    cut = False
+
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
@@ -148,7 +150,9 @@ class Shared(Protocol):
 
 
 class Readable(Shared, Protocol):
-    """A ring, as a reader sees it: see PerfRing."""
+    """A ring, as a reader sees it: see PerfRing. `cut`: what was copied last ends before one that was being written."""
+
+    cut: bool
 
     def head(self) -> int:
         """How far it was written."""

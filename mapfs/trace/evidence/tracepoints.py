@@ -39,7 +39,7 @@ _RING, _LARGEST = 1 << 22, 1 << 25  # bytes for each CPU, and of all together
 _TASK_RING = 1 << 18
 _SIGN = 1 << 13  # samples between two signs to whoever waits for a fuller ring
 _SET_BPF = 0x40042408  # _IOW('$', 8, __u32)
-_CONTEXT, _SHARED, _STACK = 6, 7, 10  # registers: two that calls leave alone, and the frame's
+_CONTEXT, _SHARED, _SAMPLE_AT, _STACK = 6, 7, 8, 10  # registers: three that calls leave alone, and the frame's
 _INITIAL_PIDS = 0xEFFFFFFC  # linux/proc_ns.h, PROC_PID_INIT_INO
 
 
@@ -164,13 +164,17 @@ class Side:
 
 def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: int) -> bytes:
     """What runs at a tracepoint: a sample of the mount's into the ring, or one lost."""
-    at = -SAMPLE_SIZE  # where on the stack the sample is made
+    reserve = [
+        wide(1, ring, 1), instruction(0xB7, 2, value=SAMPLE_SIZE), instruction(0xB7, 3),
+        instruction(0x85, value=131), instruction(0xBF, _SAMPLE_AT, 0),  # ringbuf_reserve(ring, size, 0)
+    ]  # fmt: skip
+    # its time is taken once it has its place: a reader that finds it unfinished knows how far the ring is whole
     sample = [
-        instruction(0x85, value=5), _store(_STACK, 0, at),  # ktime_get_ns(): CLOCK_MONOTONIC
-        instruction(0x62, _STACK, 0, at + 8, kind), instruction(0x62, _STACK, 0, at + 20, 0),
-        *_who(at + 12),
-        _fetch(1, _CONTEXT, fields["i_ino"]), _store(_STACK, 1, at + 24),
-        _fetch(1, _CONTEXT, fields["index"]), _store(_STACK, 1, at + 32),
+        instruction(0x85, value=5), _store(_SAMPLE_AT, 0, 0),  # ktime_get_ns(): CLOCK_MONOTONIC
+        instruction(0x62, _SAMPLE_AT, 0, 8, kind), instruction(0x62, _SAMPLE_AT, 0, 20, 0),
+        *_who(12),
+        _fetch(1, _CONTEXT, fields["i_ino"]), _store(_SAMPLE_AT, 1, 24),
+        _fetch(1, _CONTEXT, fields["index"]), _store(_SAMPLE_AT, 1, 32),
     ]  # fmt: skip
     if "last_index" in fields:
         sample.append(_fetch(1, _CONTEXT, fields["last_index"]))
@@ -179,46 +183,46 @@ def _program(kind: int, fields: dict[str, tuple[int, int]], ring: int, values: i
             _fetch(2, _CONTEXT, fields["order"]), instruction(0xB7, 3, value=1), instruction(0x6F, 3, 2),
             instruction(0x07, 3, value=-1), instruction(0x0F, 1, 3),
         ]  # fmt: skip
+    sample.append(_store(_SAMPLE_AT, 1, 40))
     count = [
         instruction(0x79, 1, _SHARED, 8 * _COUNT), instruction(0x07, 1, value=1), _store(_SHARED, 1, 8 * _COUNT),
-        instruction(0xB7, 4, value=1),  # BPF_RB_NO_WAKEUP
+        instruction(0xB7, 3, value=1),  # BPF_RB_NO_WAKEUP
         instruction(0x57, 1, value=_SIGN - 1), instruction(0x15, 1, 0, 3),
         instruction(0x79, 2, _SHARED, 8 * _ASLEEP), instruction(0x15, 2, 0, 2),  # nobody sleeps: no sign
-        instruction(0x7A, _SHARED, 0, 8 * _ASLEEP, 0), instruction(0xB7, 4, value=2),  # FORCE
+        instruction(0x7A, _SHARED, 0, 8 * _ASLEEP, 0), instruction(0xB7, 3, value=2),  # FORCE
     ]  # fmt: skip
-    output = [
-        _store(_STACK, 1, at + 40), *count,
-        wide(1, ring, 1), instruction(0xBF, 2, _STACK), instruction(0x07, 2, value=at),
-        instruction(0xB7, 3, value=SAMPLE_SIZE), instruction(0x85, value=130),  # ringbuf_output(ring, sample, size, r4)
+    submit = [  # ringbuf_submit(sample, flags)
+        instruction(0xBF, 1, _SAMPLE_AT), instruction(0xBF, 2, 3), instruction(0x85, value=132),
     ]  # fmt: skip
+    end = [instruction(0xB7, 0, value=0), instruction(0x95)]  # return 0: there is nothing for perf to do
+    body = b"".join((*sample, *count, *submit, *end))
     lost = 8 * (_LOST_EVICTIONS if kind == EVICTED else _LOST)
     missed = [instruction(0xB7, 1, value=1), instruction(0xDB, _SHARED, 1, lost)]  # *lost += 1, atomic
-    body = [*sample, *output, instruction(0x15, 0, 0, len(missed)), *missed]  # unless it returned 0
+    mine = b"".join((*reserve, instruction(0x15, _SAMPLE_AT, 0, len(body) // 8), body, *missed))
     whole = [
         instruction(0xBF, _CONTEXT, 1),
         wide(_SHARED, values, 2),  # the address of the values
         _fetch(1, _CONTEXT, fields["s_dev"]), instruction(0x79, 2, _SHARED, 8 * _DEVICE),
-        instruction(0x5D, 1, 2, len(b"".join(body)) // 8), *body,
-        instruction(0xB7, 0, value=0), instruction(0x95),  # return 0: there is nothing for perf to do
+        instruction(0x5D, 1, 2, len(mine) // 8), mine, *end,
     ]  # fmt: skip
     return b"".join(whole)
 
 
 def _who(at: int) -> list[bytes]:
-    """The process and the thread into two numbers on the stack, as this pid namespace has them; 0 in no other that is
+    """The process and the thread into two numbers of the sample, as this pid namespace has them; 0 in no other that is
     not the first of all, whose numbers everybody has.
     """
     own = os.stat("/proc/self/ns/pid")
     if own.st_ino == _INITIAL_PIDS:
         return [  # get_current_pid_tgid()
-            instruction(0x85, value=14), instruction(0x63, _STACK, 0, at + 4), instruction(0x77, 0, value=32),
-            instruction(0x63, _STACK, 0, at),
+            instruction(0x85, value=14), instruction(0x63, _SAMPLE_AT, 0, at + 4), instruction(0x77, 0, value=32),
+            instruction(0x63, _SAMPLE_AT, 0, at),
         ]  # fmt: skip
     return [  # get_ns_current_pid_tgid(device, inode, numbers, 8), which has the thread first
         wide(1, kernel_device(own.st_dev)), wide(2, own.st_ino), instruction(0xBF, 3, _STACK),
-        instruction(0x07, 3, value=at), instruction(0xB7, 4, value=8), instruction(0x85, value=120),
-        instruction(0x61, 1, _STACK, at), instruction(0x61, 2, _STACK, at + 4),
-        instruction(0x63, _STACK, 2, at), instruction(0x63, _STACK, 1, at + 4),
+        instruction(0x07, 3, value=-8), instruction(0xB7, 4, value=8), instruction(0x85, value=120),
+        instruction(0x61, 1, _STACK, -8), instruction(0x61, 2, _STACK, -4),
+        instruction(0x63, _SAMPLE_AT, 2, at), instruction(0x63, _SAMPLE_AT, 1, at + 4),
     ]  # fmt: skip
 
 
