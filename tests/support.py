@@ -1,5 +1,6 @@
 """What the tests have in common: daemons and clients as processes of their own, every wait with a bound."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mapfs.errors import TraceError
 from mapfs.fuse import device
 from mapfs.trace.reader import mount_events, mount_stats
 
 WITHIN = 30.0  # seconds that anything may take before a test calls it hung
+BEYOND = ("fault", "hit", "evict")  # what events are that no request was
 ROOT = Path(__file__).parent.parent
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -201,7 +204,7 @@ class Daemon:
 
     def events(self) -> list[dict[str, Any]]:
         """The requests that `.mapfs/events` has up to now, and what was lost."""
-        return [event for event in self.all_events() if event["op"] not in ("fault", "hit", "evict")]
+        return [event for event in self.all_events() if event["op"] not in BEYOND]
 
     def all_events(self) -> list[dict[str, Any]]:
         """The same with what evidence beyond the requests shows, but for what the machine reclaims by itself."""
@@ -211,6 +214,18 @@ class Daemon:
     def stats(self) -> dict[str, Any]:
         """What `.mapfs/stats` says."""
         return mount_stats(self.path)
+
+    def counted(self) -> dict[str, Any]:
+        """The same once nothing is missing from it, which may take the recorder long if the machine is busy."""
+        found: dict[str, Any] = {}
+
+        def complete() -> bool:
+            with contextlib.suppress(TraceError):  # nobody answered in time
+                found.update(self.stats())
+            return found.get("behind") == 0
+
+        wait_until(complete, "the recorder has caught up", within=4 * WITHIN)
+        return found
 
     def demands(self, file: str) -> list[tuple[str, int]]:
         """Class and page of each event of `file`, in order."""

