@@ -140,7 +140,7 @@ class Pagers(Leading):
                 pass
             elif self._later.put_off(demand):
                 return False
-            elif self._idle:
+            elif self._idle > len(self._queued):  # the others are to take what is queued
                 self._vacant = True
                 self._changed.notify()
                 return True
@@ -159,7 +159,8 @@ class Pagers(Leading):
             if demand.unique not in self._inflight:
                 return
             self._queued.append(demand)
-            if not self._idle and self._count <= self._limit and self._start_thread(leading=False):
+            promised = len(self._queued) + self._vacant  # what the idle threads have yet to wake up for
+            if self._idle < promised and self._count <= self._limit and self._start_thread(leading=False):
                 self._idle += 1  # as one that has just answered: it takes what is queued
             else:
                 self._changed.notify()
