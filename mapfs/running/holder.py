@@ -83,6 +83,7 @@ class _Passing:
                     self._take()
                 else:
                     self._answer()
+                    break  # that took what was in the pipe, so that a read of it might wait
 
     def _take(self) -> int:
         """What is in the pipe; how many bytes."""

@@ -122,7 +122,7 @@ class Recorder:
         if intake is not None:
             intake.sleeps()
         ring.barrier.run()
-        if not self._drain(pace):
+        if not self._drain(pace) and not self._wanted:
             # the flag is enough for requests, the limit is for a machine without barriers, and for samples
             with trio.move_on_after(min(evidence.nap if evidence else 1, pace.until)):
                 await trio.lowlevel.wait_readable(self._awake.fileno())

@@ -14,7 +14,7 @@ from mapfs.trace.facts import Fact, FileFact, HeldBackFact, MountFact, ThreadFac
 
 APPLICATION_ID = 0x6D617066  # "mapf"
 FORMAT = 3
-_READERS_WITHIN = 1.0  # seconds for those who read a trace, at its end
+_READERS_WITHIN = 3.0  # seconds for those who read a trace, at its end
 
 SCHEMA = """
 CREATE TABLE mount (

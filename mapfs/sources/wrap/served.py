@@ -161,6 +161,8 @@ class Served(Wrapper):
         digests.forget(-(-self.inner.size // PAGE_SIZE))
 
     def _compare(self, number: int, chunk: "array[int]", same: bool) -> Iterator[tuple[int, bytes]]:
+        fresh = number in self.digests.fresh
+        self.digests.fresh.discard(number)  # first: what is served from here on is looked at the next time
         served = [at for at, value in enumerate(chunk) if value != _NONE]
         start = number * _CHUNK
         data = None
@@ -168,10 +170,9 @@ class Served(Wrapper):
             data = self._now(start, _CHUNK, same)
             if data is not None:
                 whole = xxhash.xxh3_128_digest(data)
-                if number not in self.digests.fresh and self.digests.whole.get(number) == whole:
+                if not fresh and self.digests.whole.get(number) == whole:
                     return
                 self.digests.whole[number] = whole
-        self.digests.fresh.discard(number)
         for at in served:
             content = self._now(start + at, 1, same) if data is None else data[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
             if not content:
