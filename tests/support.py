@@ -35,11 +35,11 @@ def mapfs(*args: str, check: bool = True, **options: Any) -> subprocess.Complete
     return done
 
 
-def client(*args: str, python: str = sys.executable, **options: Any) -> dict[str, Any]:
+def client(*args: str, python: str = sys.executable, within: float = WITHIN, **options: Any) -> dict[str, Any]:
     """Runs a command of tests.client to its end and gives what it said."""
     done = subprocess.run(
         [python, "-m", "tests.client", *args],
-        capture_output=True, text=True, timeout=WITHIN, cwd=ROOT, stdin=subprocess.DEVNULL, check=False, **options,
+        capture_output=True, text=True, timeout=within, cwd=ROOT, stdin=subprocess.DEVNULL, check=False, **options,
     )  # fmt: skip
     if done.returncode:
         raise AssertionError(f"client {args} ended with {done.returncode}: {done.stderr}")

@@ -75,16 +75,22 @@ def test_a_log_whose_reader_has_gone_is_given_up_and_nothing_else_is(tmp_path: P
     assert _pages(trace) == list(range(64))
 
 
+def _again(log: Path) -> int:
+    """How many lines of a log are of pages that were asked for again."""
+    return log.read_bytes().count(b"REFAULT")
+
+
 def test_a_log_whose_reader_stalls_holds_up_nobody_and_says_how_much_it_skipped(tmp_path: Path) -> None:
     path, trace = tmp_path / "mnt", tmp_path / "t.db"
     with logging_to_a_pipe(path, f"p=pages:{PAGES}p", "--trace", str(trace)) as (process, unread):
         python(TOUCH, path / "p", 0, PAGES, within=LONG)
-        assert mount_stats(str(path))["requests"] == PAGES
+        wait_until(lambda: mount_stats(str(path))["requests"] == PAGES, "the recorder", within=LONG)
         assert mount_stats(str(path))["lost"] == 0
         # it is read again: what was kept, how much was skipped in between, and what comes from now on
         with open(tmp_path / "log", "wb") as log, subprocess.Popen(["cat"], stdin=unread, stdout=log) as reader:
             mapfs("drop", str(path / "p"))
             python(TOUCH, path / "p", 0, 10)
+            wait_until(lambda: _again(tmp_path / "log") == 10, "the log", within=LONG)
             mapfs("umount", str(path))
             assert process.wait(WITHIN) == 0
             assert reader.wait(WITHIN) == 0

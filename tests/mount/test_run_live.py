@@ -39,7 +39,8 @@ def tree(tmp_path: Path) -> Path:
 def script(tree: Path, *lines: str) -> list[str]:
     """The options and the program: a shell, for which `wait` waits for the test, and `pages N` reads N pages."""
     head = (
-        f"wait_() {{ read _ < {tree.parent}/pipe; }}; "
+        # who opens it before the test has closed it finds nothing, and waits for the next time
+        f"wait_() {{ until read _ < {tree.parent}/pipe; do :; done; }}; "
         f"pages() {{ dd if={tree}/data of=/dev/null bs={PAGE} count=$1 skip=${{2:-0}} status=none; }}; "
     )
     return ["--tree", str(tree), "--", "bash", "-c", head + "; ".join(lines)]

@@ -14,7 +14,7 @@ def test_each_question_has_its_own_outcome() -> None:
         def refuse():
             raise OSError(errno.ENOTCONN, "on purpose")
 
-        print(outcomes([lambda: None, refuse, lambda: time.sleep(600), lambda: 1 / 0], 1.0))
+        print(outcomes([lambda: None, refuse, lambda: time.sleep(600), lambda: 1 / 0], 4.0))
         """
     ).stdout
     assert said == f"[0, {errno.ENOTCONN}, None, 255]\n"

@@ -176,10 +176,10 @@ class Account:
         self._join(inode, pages, span, item, (since, answered))
         if not tid or doubted:
             return
+        item.open, item.until = True, answered + self._patience
         if self._kernel and wait is None and item.time_ns < self._seen.get(tid, 0) < answered:
             self._unasked(item)  # its thread went on without it
             return
-        item.open, item.until = True, answered + self._patience
         if wait is None:
             unsettled = self._unsettled.setdefault(tid, [])
             unsettled.append(item)
@@ -208,10 +208,10 @@ class Account:
 
     @staticmethod
     def _unasked(item: Item) -> None:
-        """Nobody waits for this request: the kernel, or madvise(2), reads ahead."""
-        item.open = False
-        if item.cls in (COLD, REFAULT):
+        """Nobody waits for this request, unless it was handed on: the kernel, or madvise(2), reads ahead."""
+        if item.open and item.cls in (COLD, REFAULT):
             item.cls = AHEAD
+        item.open = False
 
     # samples of the tier kernel
 
@@ -244,8 +244,7 @@ class Account:
                 wait.item.total_ns = one.time_ns - wait.since
         if tid in self._unsettled:
             for item in self._unsettled.pop(tid):
-                if item.open:
-                    self._unasked(item)
+                self._unasked(item)
         return pages
 
     def _taken(self, one: Sample) -> None:
@@ -257,14 +256,11 @@ class Account:
         for item in self._unsettled.pop(one.tid, ()):
             span = page_span(item.offset, item.size)
             first, last = max(span.start, one.first), min(span.stop - 1, one.last)
-            asked = self._inodes.get(item.file) == one.inode and first <= last
-            if not item.open:  # it was handed on, and did not say that it was demanded, nor that it was not
-                for page in range(first, last + 1) if asked else ():
-                    if pages.has(page) and pages.origin(page) == (item.thread, why.AHEAD):
-                        pages.becomes(page, item.thread, why.UNTOLD)
-                continue
-            if not asked:
+            if self._inodes.get(item.file) != one.inode or first > last:
                 self._unasked(item)
+                continue
+            if not item.open:  # it was handed on, and said neither that it was demanded nor that it was not
+                pages.demanded_untold(first, last, item.thread)
                 continue
             item.via, item.demanded, item.open = VIA_READ, first, False
             if pages.pushes and item.time_ns > self._doubted:

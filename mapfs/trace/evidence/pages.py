@@ -98,6 +98,12 @@ class Pages:
             origins = self._origins[page // _WORD] = array("Q", bytes(8 * _WORD))
         origins[page % _WORD] = thread * _KINDS + kind
 
+    def demanded_untold(self, first: int, last: int, thread: int) -> None:
+        """What looked as if `thread` had read it ahead was demanded, as was seen too late."""
+        for page in range(first, last + 1):
+            if self.has(page) and self.origin(page) == (thread, AHEAD):
+                self.becomes(page, thread, UNTOLD)
+
     def origin(self, page: int) -> tuple[int, int]:
         """The thread that brought it in, and why."""
         return divmod(self._origins[page // _WORD][page % _WORD], _KINDS)
