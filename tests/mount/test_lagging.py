@@ -1,5 +1,6 @@
 """A recorder that cannot make events as quickly as pages are demanded: what it has taken waits, and none is lost."""
 
+import json
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ import pytest
 from mapfs.trace.reader import has_ended, mount_stats, open_trace, trace_events
 from mapfs.trace.ring import SLOTS
 from tests.conftest import Mounter
-from tests.support import WITHIN, Daemon, client, wait_until
+from tests.support import WITHIN, Daemon, client, mapfs, wait_until
 
 LAGGING = [sys.executable, "-m", "tests.lagging"]
 PAGES = 2 * SLOTS + 10_000
@@ -96,3 +97,13 @@ def test_a_recorder_that_takes_nothing_at_all_loses_what_the_ring_cannot_hold_an
     lost = [event["count"] for event in trace_events(reading) if event["op"] == "lost"]
     reading.close()
     assert sum(lost) == stats["lost"]
+
+
+def test_a_mount_whose_recorder_is_behind_answers_who_asks_whether_it_does(
+    mount: Mounter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon, gate, _ = held_back(mount, tmp_path, monkeypatch)
+    found = json.loads(mapfs("doctor", "--mounts", "--json", check=False).stdout)
+    assert [one["state"] for one in found if one["what"] == f"{daemon.path} answers"] == ["ok"]
+    gate.touch()
+    assert daemon.umount() == 0

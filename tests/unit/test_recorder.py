@@ -1,5 +1,6 @@
 """The recorder where evidence has failed: it keeps nothing of it, and is not woken for it."""
 
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -7,10 +8,13 @@ from contextlib import closing
 
 import msgspec
 import pytest
+import trio
+from trio.testing import MockClock
 
 from mapfs.trace.evidence import perf, tracepoints
 from mapfs.trace.evidence.tiers import KERNEL
-from mapfs.trace.facts import FactSender, RingsFact, WatchedFact
+from mapfs.trace.facts import EventsWanted, FactSender, RingsFact, WatchedFact
+from mapfs.trace.pace import Pace
 from mapfs.trace.recorder import Recorder
 from mapfs.trace.ring import Ring
 from tests.unit.samples import MOUNT
@@ -72,3 +76,33 @@ def test_where_evidence_failed_the_descriptors_of_it_are_closed_and_those_that_s
         assert (open_files(), sleeps_on(recorder)) == (before, 0)
     finally:
         os.close(ring)
+
+
+class Unhurried(Pace):
+    """A pace that changes nothing of this process."""
+
+    until = math.inf
+
+    def __init__(self) -> None:
+        """As it is."""
+
+    def round(self, full: float, taken: int, *, awaited: bool) -> None:
+        """As it was."""
+
+
+def test_it_does_not_sleep_on_a_question_that_it_has_just_taken(daemon: tuple[FactSender, Recorder]) -> None:
+    sender, recorder = daemon
+    ours, theirs = os.pipe()
+    try:
+        sender.send(EventsWanted(follow=False), (theirs,))
+
+        async def slept() -> float:
+            before = trio.current_time()
+            await recorder._sleep(Unhurried())
+            return trio.current_time() - before
+
+        assert trio.run(slept, clock=MockClock(autojump_threshold=0)) == 0
+        assert recorder._wanted
+    finally:
+        for fd in (ours, theirs, *(one.fd for one in recorder._wanted._waiting)):
+            os.close(fd)

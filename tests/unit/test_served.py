@@ -2,10 +2,11 @@
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapfs.sources.wrap.served import Digests, Served
+from mapfs.sources.wrap.served import Digests, Served, _hash
 from mapfs.testing import FakeSource
 from mapfs.units import PAGE_SIZE
 
@@ -48,6 +49,26 @@ def test_a_page_that_is_served_between_two_changes_is_compared_with_what_was_ser
     fake.content = bytes(220 * PAGE_SIZE) + page(220, 1) + bytes(35 * PAGE_SIZE)
     source.read(220 * PAGE_SIZE, PAGE_SIZE)
     fake.content = bytes(256 * PAGE_SIZE)
+    assert [number for number, _ in source.changes()] == [220]
+
+
+def test_what_is_served_while_its_chunk_is_compared_is_compared_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pager has read the page before it changed, and says so when the chunk was read anew."""
+    source, fake = served(bytes(256 * PAGE_SIZE))
+    for number in range(200):
+        source.read(number * PAGE_SIZE, PAGE_SIZE)
+    assert list(source.changes()) == []
+    old, now = _hash(page(0, 0)), source._now
+
+    def meanwhile(first: int, count: int, same: bool) -> bytes | None:
+        data = now(first, count, same)
+        source.digests.set(220, old)
+        return data
+
+    fake.content = bytes(220 * PAGE_SIZE) + page(220, 1) + bytes(35 * PAGE_SIZE)
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "_now", meanwhile)
+        assert list(source.changes()) == []
     assert [number for number, _ in source.changes()] == [220]
 
 
