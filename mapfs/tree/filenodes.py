@@ -6,6 +6,7 @@ each change of the first sort, so that the new mtime is not taken for one of the
 """
 
 import contextlib
+import itertools
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -21,6 +22,8 @@ from mapfs.sources.wrap.rules import Pages
 from mapfs.sources.wrap.served import Digests, Served
 from mapfs.tree.nodes import BRIEFLY, FOREVER, Node
 from mapfs.units import page_count
+
+_turn = itertools.count(1).__next__  # of looks at files, in the order in which they began
 
 
 class Follows(Protocol):
@@ -61,6 +64,7 @@ class FileNode(Node):
         self._rules: Rules | None = None
         self._opened: Source | None = None
         self._lock = threading.Lock()
+        self._looked = 0  # the turn of the look whose size and version these are
         self._changing = 0
         self._changes = 0
         self._uses = 0
@@ -203,13 +207,17 @@ class FileNode(Node):
 
     # attributes
 
-    def looked_at(self, look: Callable[[], tuple[Entry, Hashable]]) -> Entry:
-        """The entry that `look` reads, with the version of the content; notices what the backing became by itself."""
-        before = self._changes
+    def looked_at(self, look: Callable[[], tuple[Entry, Hashable]], *, unopened: bool = False) -> Entry:
+        """The entry that `look` reads, with the version of the content; notices what the backing became by itself.
+        `unopened`: it was read when no source was open.
+        """
+        before, turn = self._changes, _turn()
         entry, version = look()
         with self._lock:
-            if not self.generation or not (self._changing or self._changes != before):
-                self.size = entry.size
+            # who looked later was quicker, and saw what is newer
+            late = turn < self._looked or (unopened and self.source is not None)
+            if not late and (not self.generation or not (self._changing or self._changes != before)):
+                self._looked, self.size = turn, entry.size
                 self._judge(version)
         return entry
 

@@ -218,7 +218,7 @@ class MirrorFile(MirrorNode, FileNode):
     def seen(self, entry: Entry) -> Entry:
         if self.source is not None:
             return self.looked_at(self._look)
-        return self.looked_at(lambda: (entry, entry.version))
+        return self.looked_at(lambda: (entry, entry.version), unopened=True)
 
     def _look(self) -> tuple[Entry, Hashable]:
         source = self.source
