@@ -91,9 +91,9 @@ SWAPPER = """
         os.rename(home + "/dir", home + "/kept")
         os.symlink(outside + "/data", home + "/file.new")  # and so is a file
         os.rename(home + "/file.new", home + "/file")
-        with open(home + "/plain.new", "w") as file:
+        with open(outside + "/plain.new", "w") as file:  # whole before it is seen
             file.write("inside" * 1000)
-        os.rename(home + "/plain.new", home + "/file")
+        os.rename(outside + "/plain.new", home + "/file")
 """
 # what the mount itself serves; where it shows a link, that is the client's to follow, and is not followed here
 RACER = """
@@ -141,6 +141,7 @@ def test_no_race_with_a_link_leads_out_of_a_mirror(mount: Mounter, tmp_path: Pat
             for _ in range(2)
         ]
         said = [racer.communicate(timeout=WITHIN)[0] for racer in racers]
+        assert [racer.returncode for racer in racers] == [0, 0]
         assert swapper.process.poll() is None
         (home / "go").unlink()
         assert swapper.process.wait(WITHIN) == 0

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+from mapfs.trace import spool
 from tests.soak import Sample, grown
 from tests.support import ROOT
 
@@ -27,3 +28,6 @@ def test_what_grows_is_found_and_what_warms_up_is_not() -> None:
         f"memory grew from {9 << 20:,} to {14 << 20:,}",
         "threads grew from 9 to 12",
     ]
+    waiting = Sample(14 << 20, 30, 9, behind=100_000)
+    assert grown([*flat[:-1], waiting]) == [], "a recorder that lags keeps what waits in memory, up to a bound"
+    assert grown([*flat[:-1], Sample((14 << 20) + spool.MEMORY, 30, 9, behind=100_000)])
