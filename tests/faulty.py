@@ -3,15 +3,11 @@
 raises:NAME   a read raises the built-in exception NAME
 returns:NAME  a read gives what it must not: short, long, none, text, wide
 gate:PATH     pages of numbers; a read of page n waits until the file PATH, or PATH.n, exists
-asks:PATH     a directory; a thread of the daemon looks up a name in it where the file PATH says that it is, and
-              waits for ever, since the source does (PATH.begun)
 stuck:PATH    begins what is written (PATH.begun), and waits with it until the file PATH exists (PATH.written)
 """
 
 import builtins
 import os
-import stat
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +15,7 @@ from typing import Any
 
 from mapfs.commands import main
 from mapfs.sources import catalogue
-from mapfs.sources.base import Buffer, DirectorySource, Entry, Source
+from mapfs.sources.base import Buffer, Source
 from mapfs.sources.pages import PagesSource
 from mapfs.sources.spec import Spec
 from mapfs.units import PAGE_SIZE
@@ -118,42 +114,13 @@ class Stuck(Gate):
         Path(f"{self._path}.written").write_bytes(data)
 
 
-class Asks(DirectorySource):
-    """Whose daemon waits for itself."""
-
-    slow = True
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        threading.Thread(target=self._ask, daemon=True).start()
-
-    def names(self, path: bytes) -> list[bytes]:
-        return []
-
-    def entry(self, path: bytes) -> Entry:
-        if path:
-            self._path.with_suffix(".begun").touch()
-            threading.Event().wait()
-        return Entry(stat.S_IFDIR | 0o755)
-
-    def open(self, path: bytes) -> Source:
-        raise FileNotFoundError(path)
-
-    def _ask(self) -> None:
-        while not self._path.exists():
-            time.sleep(0.002)
-        os.stat(Path(self._path.read_text(), "name"))
-
-
-def open_faulty(spec: Spec) -> Source | DirectorySource:
+def open_faulty(spec: Spec) -> Source:
     """What the kinds above stand for."""
-    kinds: dict[str, Callable[[str], Source | DirectorySource]] = {
-        "raises": Raises, "returns": Returns, "gate": Gate, "stuck": Stuck, "asks": Asks,
-    }  # fmt: skip
+    kinds: dict[str, Callable[[str], Source]] = {"raises": Raises, "returns": Returns, "gate": Gate, "stuck": Stuck}
     return kinds[spec.kind](spec.arg)
 
 
 if __name__ == "__main__":
-    for kind in ("raises", "returns", "gate", "stuck", "asks"):
+    for kind in ("raises", "returns", "gate", "stuck"):
         catalogue.KINDS[kind] = catalogue.Kind("tests.faulty", "open_faulty", "for tests")
     main()

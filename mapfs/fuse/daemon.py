@@ -76,9 +76,10 @@ class Mount:
         self._failure: BaseException | None = None
         self._own = options.link == "own"
         self._mounted = self._answered = self._session = self._stopping = False
-        self._device = self._st_dev = -1
+        self._st_dev = -1
         self._pagers: Pagers | None = None
         self._link: Link | None = None
+        self._passthrough: Passthrough | None = None
 
     def run(self) -> None:
         """Makes the mount, serves until its end, and cleans up. Raises MapfsError."""
@@ -128,12 +129,11 @@ class Mount:
         self._files = Files(recorder.facts.send)
         answers = Answers(ring, self._threads, recorder.facts)
         self._notifier = Notifier(ring)
-        ahead = Ahead(self._notifier, self.options.prefetch, recorder.facts.send)
+        self._ahead = ahead = Ahead(self._notifier, self.options.prefetch, recorder.facts.send)
         self._sessions = sessions = RecorderSessions(recorder.facts, self._statistics, recorder.hurry, ahead.passed)
         self._settling = Settling(self._path, self._notifier, answers)
         self._watcher = Watcher(self._notifier, self._path, self._warn)
         stack.callback(self._watcher.close)
-        self._of_handles: list[Watcher | Ahead | Passthrough] = [self._watcher, ahead]
         hurry: Callable[[], int] = lambda: self._pagers.hurry() if self._pagers else 0  # noqa: E731
         self._control = Control(tree, self._files, self._notifier, self._path, hurry)
         openers: dict[str, Opener] = {"events": sessions.events, "stats": sessions.stats, "metrics": sessions.metrics}
@@ -155,13 +155,13 @@ class Mount:
         os.umask(0)  # a client's own umask was taken off by the kernel already
 
     def _mount_own(self, ring: Ring, answers: Answers) -> None:
-        self._device = descriptor = device.mount(self._path, self.options.for_fuse())
+        descriptor = device.mount(self._path, self.options.for_fuse())
         self._find_device()
         self._watching.start(self._st_dev)
         self._notifier.open(descriptor)
-        passthrough = Passthrough(descriptor, self._files, self._warn) if os.geteuid() == 0 else None
-        self._of_handles += [passthrough] if passthrough is not None else []
-        self._link = Link(descriptor, self.options.readahead, self._bridge.failed, passthrough)
+        if os.geteuid() == 0:
+            self._passthrough = Passthrough(descriptor, self._files, self._warn)
+        self._link = Link(descriptor, self.options.readahead, self._bridge.failed, self._passthrough)
         self._start_session(self._link.hand_over(), {"fsname=mapfs"})
         self._pagers = Pagers(descriptor, self._files, answers, ring, self._bridge, self.options, self._shortage)
 
@@ -179,13 +179,17 @@ class Mount:
 
     def _opened(self, node: FileNode) -> None:
         """A handle of `node` was made, and nobody has it yet."""
-        for each in self._of_handles:
-            each.opened(node)
+        self._watcher.opened(node)
+        self._ahead.opened(node)
+        if self._passthrough is not None:
+            self._passthrough.opened(node)
 
     def _released(self, node: FileNode) -> None:
         """A handle of `node` went."""
-        for each in self._of_handles:
-            each.released(node)
+        self._watcher.released(node)
+        self._ahead.released(node)
+        if self._passthrough is not None:
+            self._passthrough.released(node)
 
     def _statistics(self) -> DaemonValues:
         pagers, init = self._pagers, self._link.init if self._link else None
@@ -265,7 +269,7 @@ class Mount:
                 if self._stopping:
                     self._warn("stopped at once; what programs still demand fails, and what they stored may be lost")
                     abort(self._st_dev, self._path)  # a thread of this process may wait for the mount, and never end
-                    self._terminate()
+                    pyfuse3.terminate()
                     return
                 self._begin_end()
                 self._nursery.start_soon(self._stop)
@@ -278,24 +282,24 @@ class Mount:
             self._warn("what programs stored and their sources did not take is lost")
             abort(self._st_dev, self._path)  # or whoever waits for that, a thread of this process too, waits for ever
         if self._link is None:
-            self._terminate()
+            pyfuse3.terminate()
+            self._nursery.cancel_scope.cancel()  # nothing that waits may hold up the end
             return
         try:
             await trio.to_thread.run_sync(device.unmount, self._path, abandon_on_cancel=True)
         except MountError as error:
-            self._terminate()
-            if isinstance(error.__cause__, OSError):
+            pyfuse3.terminate()
+            if not isinstance(error.__cause__, OSError):
+                if device.mounted_at(self._path) is not None:
+                    self._warn(str(error))
+            else:
                 self._warn(f"{self._path} is still used; detached: what programs demand of it once it ended fails")
-            elif device.mounted_at(self._path) is not None:
-                self._warn(str(error))
-
-    def _terminate(self) -> None:
-        """Ends serving; nothing that waits may hold up the end, as what asks a source that does not answer."""
-        pyfuse3.terminate()
-        self._nursery.cancel_scope.cancel()
 
     def _unmount(self) -> None:
-        """Ends link and mount in whatever state they are; the mount is gone from the name space afterwards."""
+        """Ends link and mount in whatever state they are; the mount is gone from the name space afterwards.
+
+        The device is closed by the end of the process: a pager may still be about to use its number.
+        """
         if not self._mounted:
             return
         if not self._own:
@@ -310,7 +314,6 @@ class Mount:
         if self._session:  # libfuse crashes on one that never was
             with contextlib.suppress(Exception):
                 pyfuse3.close(unmount=False)
-        device.let_go(self._device)
 
     def _ended(self, error: BaseException | None) -> None:
         """The device ended (None), or a thread failed: the mount is over."""

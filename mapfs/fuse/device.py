@@ -136,14 +136,3 @@ def _sentence(what: str, stderr: bytes) -> str:
     why = re.sub(r"^\S*fusermount3?: ", "", text[-1]) if text else "fusermount3 gave no reason"
     remedy = next((words for sign, words in _REMEDIES.items() if sign in why), None)
     return f"{what}: {why}; {remedy}" if remedy else f"{what}: {why}"
-
-
-def let_go(fd: int) -> None:
-    """Has the end of this process close `fd`, though a thread of it waits in the kernel for the mount, for ever: that
-    keeps the table of descriptors, and what it waits for is the end of the connection. From here on only threads that
-    are blocked in a read(2) of `fd` keep it open, and those end. The number stays taken, and fails with EBADF.
-    """
-    with contextlib.suppress(OSError):
-        nothing = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        os.dup2(nothing, fd, inheritable=False)
-        os.close(nothing)

@@ -159,18 +159,6 @@ def test_reads_that_were_put_off_wait_behind_no_other_that_hangs(mount: Mounter,
     assert daemon.umount() == 0
 
 
-def test_a_daemon_that_waits_for_itself_ends(mount: Mounter, tmp_path: Path) -> None:
-    """A thread of its own, in the kernel, would keep the device open as long as nobody answers it."""
-    told = tmp_path / "told"
-    daemon = mount(f"own=asks:{told}", command=FAULTY)
-    (tmp_path / "new").write_text(daemon.file("own"))
-    (tmp_path / "new").rename(told)
-    wait_until(told.with_suffix(".begun").exists, "a look-up that waits")
-    daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.wait_end() == 0
-    assert mounted_at(daemon.path) is None
-
-
 def test_many_waiters_of_one_page_are_one_request(mount: Mounter, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     daemon = mount(f"slow=gate:{gate}", command=FAULTY)
