@@ -22,7 +22,7 @@ from mapfs.fuse import device
 from mapfs.fuse.asking import outcomes
 from mapfs.running import namespace
 from mapfs.trace.evidence import tiers
-from mapfs.trace.reader import STATS, mount_events, mount_stats
+from mapfs.trace.reader import mount_events, mount_stats, stats_text
 from mapfs.units import PAGE_SIZE, format_ns
 from mapfs.views.terminal import wants_colour
 
@@ -151,7 +151,7 @@ def evidence() -> Iterator[Finding]:
 def _mounts() -> Iterator[Finding]:
     """Whether each mount answers: its pagers, its control plane and its recorder, all of which `.mapfs/stats` needs."""
     paths = [mount.path for mount in device.mount_points() if mount.type == device.TYPE]
-    codes = outcomes([partial(_ask, path) for path in paths], _ANSWER)
+    codes = outcomes([partial(stats_text, path, now=True) for path in paths], _ANSWER)  # also of one that is behind
     asked = [code for code in codes if code != errno.EACCES]
     for path, code in zip(paths, codes, strict=True):
         if code == 0:
@@ -163,13 +163,6 @@ def _mounts() -> Iterator[Finding]:
             yield Finding("no", f"{path} does not answer{why}", f"mapfs umount {path} ends it")
     if not asked:
         yield Finding("no", "there is no mount of mapfs to ask", "mapfs mount makes one")
-
-
-def _ask(path: str) -> None:
-    """Reads what there is: a recorder that is behind answers too. Raises OSError."""
-    fd = os.open(os.path.join(path, STATS), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        file.read()
 
 
 def _others() -> Iterator[Finding]:

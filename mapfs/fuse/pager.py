@@ -70,6 +70,11 @@ class Pagers(Leading):
         """Threads that there are."""
         return self._count
 
+    @property
+    def _spare(self) -> int:
+        """Idle threads, without those that have yet to wake up for the lead or for what is queued."""
+        return self._idle - self._vacant - len(self._queued)
+
     def close(self, reason: str) -> None:
         """Answers the reads that wait with EIO, and those that come and would have to wait likewise. What is written
         is still stored: the kernel writes back what it has when a mount ends.
@@ -140,7 +145,7 @@ class Pagers(Leading):
                 pass
             elif self._later.put_off(demand):
                 return False
-            elif self._idle > len(self._queued):  # the others are to take what is queued
+            elif self._spare > 0:
                 self._vacant = True
                 self._changed.notify()
                 return True
@@ -159,8 +164,7 @@ class Pagers(Leading):
             if demand.unique not in self._inflight:
                 return
             self._queued.append(demand)
-            promised = len(self._queued) + self._vacant  # what the idle threads have yet to wake up for
-            if self._idle < promised and self._count <= self._limit and self._start_thread(leading=False):
+            if self._spare < 0 and self._count <= self._limit and self._start_thread(leading=False):
                 self._idle += 1  # as one that has just answered: it takes what is queued
             else:
                 self._changed.notify()

@@ -84,14 +84,17 @@ def reading(target: str) -> Iterator[Reading]:
         opened.connection.close()
 
 
+def stats_text(mount: str, *, now: bool) -> bytes:
+    """`.mapfs/stats` as it is; `now`: without what the recorder is still behind with. Raises OSError."""
+    fd = os.open(os.path.join(mount, STATS), os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if now else 0))
+    with open(fd, "rb") as file:
+        return file.read()
+
+
 def mount_stats(mount: str, *, now: bool = False) -> dict[str, Any]:
-    """What `.mapfs/stats` says; `now`: without what the recorder is still behind with. Raises TraceError where nobody
-    answers.
-    """
-    flags = os.O_CLOEXEC | (os.O_NONBLOCK if now else 0)
+    """What `stats_text` says. Raises TraceError where nobody answers."""
     try:
-        with open(os.path.join(mount, STATS), "rb", opener=lambda path, mode: os.open(path, mode | flags)) as file:
-            stats = msgspec.json.decode(file.read())
+        stats = msgspec.json.decode(stats_text(mount, now=now))
     except (OSError, msgspec.DecodeError) as error:
         raise _silent(mount, error) from error
     assert isinstance(stats, dict)

@@ -33,7 +33,7 @@ _LOOK = 1 << 12  # records between two looks at how far the recorder has read
 _READ_AT, _HANDED_AT = 8, 16  # in the header, where it says so, and how far it has made events of them
 _READ = struct.Struct("@Q")
 _MARGIN = 1024  # more than there can be pager threads (mount --threads)
-_ABREAST = 64  # numbers in a row that writers take before one of them has filled its own
+_WRITERS = 64  # numbers in a row that are taken before one of them is filled
 _SERIAL = struct.Struct("@56xQ")
 assert _RECORD.size == _SERIAL.size == SLOT
 
@@ -150,12 +150,15 @@ class Ring:
 
 
 class Reader:
-    """One cursor in the ring. `lost` counts what was overwritten before this cursor came by, exactly."""
+    """One cursor in the ring. `lost` counts what was overwritten before this cursor came by, exactly; `hole`: when it
+    last looked, there were records behind one that was still being written.
+    """
 
     def __init__(self, ring: Ring, start: int = 1) -> None:
         self.ring = ring
         self.next = start
         self.lost = 0
+        self.hole = False
 
     def take(self, most: int = 8192, *, final: bool = False) -> list[Record]:
         """The next records, at most `most`; an empty list where there is none yet. See `take_bytes`."""
@@ -191,17 +194,13 @@ class Reader:
         self.lost += (self.next - first) - len(copied) // SLOT
         return copied
 
-    def behind_a_hole(self) -> bool:
-        """Whether there are records that cannot be taken yet, since a writer is still at work on one before them."""
-        first = self.next + 1
-        stored = _SERIAL.iter_unpack(self.ring.copy(first, min(_ABREAST, self.ring.slots - 1)))
-        return any(found >= serial for serial, (found,) in enumerate(stored, first))
-
     def _end(self, most: int) -> int:
         """The first serial number from `next` on that is not there yet, at most `most` further on."""
-        serial = self.next
-        for (stored,) in _SERIAL.iter_unpack(self.ring.copy(serial, min(most, self.ring.slots))):
-            if stored < serial:
+        serial, self.hole = self.next, False
+        stored = _SERIAL.iter_unpack(self.ring.copy(serial, min(most, self.ring.slots)))
+        for (found,) in stored:
+            if found < serial:
+                self.hole = any(behind > serial for (behind,) in itertools.islice(stored, _WRITERS))
                 break
             serial += 1
         return serial

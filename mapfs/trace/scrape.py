@@ -78,7 +78,7 @@ async def scrape(recorder: "Recorder", accept: str) -> tuple[bytes, str]:
     backlog = recorder.behind
     with trio.move_on_after(_DRAIN_WITHIN):
         while not recorder.caught_up(head, asked):
-            os.eventfd_write(recorder.ring.wake, 1)  # it may sleep for seconds where nothing happens
+            recorder.ring.rouse()  # it may sleep for seconds where nothing happens
             await trio.sleep(_LOOK_AGAIN)
     return await _rendered(_snapshot(recorder, daemon, backlog=backlog), accept)
 

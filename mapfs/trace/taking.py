@@ -35,7 +35,6 @@ class Taker:
         if not full:
             one.records = self._records(final=final)
             one.until, one.lost = reader.next, reader.lost - before
-            behind_a_hole = not one.lost and reader.behind_a_hole()
             self.full = len(one.records) / self._ring.size
             self._waiting += self._facts()  # perhaps of the rings: of them is told before a request is answered
             if self.intake is not None:
@@ -46,7 +45,7 @@ class Taker:
                 except Exception as error:  # what the requests tell is still true
                     self.fail(error)
                     one.samples = []
-            if behind_a_hole or (self.intake is not None and self.intake.cut):
+            if self.intake is not None and (self.intake.cut or (reader.hole and not one.lost)):
                 one.moment = self._moment  # what is there already joins what is not, with the next round
             self._moment = one.moment
         self._waiting += self._facts()

@@ -1,4 +1,4 @@
-"""The recorder where evidence has failed: it keeps nothing of it, and is not woken for it."""
+"""What the recorder sleeps on, and what it keeps: nothing of evidence that has failed."""
 
 import math
 import os

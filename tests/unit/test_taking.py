@@ -144,6 +144,27 @@ def test_what_is_behind_a_record_that_is_being_written_is_joined_with_it() -> No
     assert moment() > whole
 
 
+def test_what_is_written_while_a_round_is_taken_holds_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that is always at work leaves no hole: else nothing would be joined as long as pages are demanded."""
+    ring, fake, moments = Ring(SLOTS), FakeIntake(), list[int]()
+    taker = Taker(ring, None, list)
+    taker.intake = fake  # type: ignore[assignment]
+    take = taker.reader.take_bytes
+
+    def busy(most: int = 8192, *, final: bool = False) -> bytes:
+        data = take(most, final=final)
+        ask(ring, range(10))
+        return data
+
+    monkeypatch.setattr(taker.reader, "take_bytes", busy)
+    for _ in range(5):
+        taker.take()
+        one = taker.spool.take()
+        assert one is not None
+        moments.append(one.moment)
+    assert moments == sorted(set(moments))
+
+
 def test_the_first_requests_have_the_samples_of_rings_that_a_slow_recorder_hears_of_only_then() -> None:
     ring, heard = Ring(SLOTS), list[int]()
 

@@ -31,7 +31,6 @@ class Intake:
     def __init__(self, barrier: Barrier, awake: select.epoll, tasks: Callable[[Sample], object]) -> None:
         self.full = 0.0  # of the fullest ring, 0 to 1, when it was last taken from
         self.wakes = False  # whether a sample wakes who sleeps
-        self.cut = False  # whether there was a sample, when it was last taken, that was still being written
         self._barrier = barrier
         self._awake = awake
         self._tasks = tasks
@@ -96,13 +95,17 @@ class Intake:
         perf.close_all(count.fd for count in self._of_watched())
         self._wakers, self._rings, self._side, self._watched = [], [], None, {}
 
+    @property
+    def cut(self) -> bool:
+        """Whether there was a sample, when they were last taken, that was still being written."""
+        return any(ring.cut for _, ring in self._rings)
+
     def take(self, one: Round) -> None:
         """Puts into the round what is in the rings now: after the requests, whose samples are there then, and before
         the facts that it may refer to.
         """
         taken = perf.take([ring for _, ring in self._rings], self._barrier)
         one.samples = [(role, data) for (role, _), data in zip(self._rings, taken, strict=True) if data]
-        self.cut = any(ring.cut for _, ring in self._rings)
         self.full = max(
             (len(data) / ring.size for (_, ring), data in zip(self._rings, taken, strict=True)), default=0.0
         )
