@@ -244,7 +244,7 @@ class Control:
     def _inject(self, request: Inject) -> dict[str, Any]:
         node = self._file(request.file)
         if node.passed_through:
-            raise SpecError(f"{printable(node.path())} is passed through while it is open: its pages are not mapfs's")
+            raise SpecError(f"{_named(node)} is passed through while it is open: its pages are not mapfs's")
         return {"rules": node.inject(request.rules, clear=request.clear)}
 
     async def _drop(self, request: Drop) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class Control:
     async def _overlay(self, node: FileNode, *, commit: bool) -> dict[str, Any]:
         overlay = node.overlay
         if overlay is None:
-            raise SpecError(f"{printable(node.path())} has no overlay; serve it with the option cow")
+            raise SpecError(f"{_named(node)} has no overlay; serve it with the option cow")
 
         def settle() -> int:
             self._notifier.drop(node)  # what was stored through mappings comes first
@@ -278,6 +278,11 @@ class Control:
             return size
 
         return {"bytes": await waiting(settle)}
+
+
+def _named(node: Node) -> str:
+    """For a sentence, which is one line whatever is in a name."""
+    return repr(printable(node.path()))[1:-1]
 
 
 def _described(node: Node) -> dict[str, Any]:

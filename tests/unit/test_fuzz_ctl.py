@@ -123,5 +123,6 @@ async def asked(asks: list[control.Request]) -> None:
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(REQUESTS, max_size=12))
 @example([control.Add("a/b", "pages:2p,cow"), control.Commit("a/b"), control.Remove("a/b"), control.Drop("a/b", "1")])
+@example([control.Add("new\nline", "pages:4p"), control.Commit("new\nline")])
 def test_any_requests_in_any_order_are_done_or_refused(asks: list[control.Request]) -> None:
     trio.run(asked, asks)
